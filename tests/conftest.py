@@ -1,0 +1,40 @@
+"""Fixtures shared by all tests: MNIST, and the two scripts as a shell would run them."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: tiny work is fastest so, above all on a busy machine
+
+import torch  # noqa: E402
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))  # so that a bare `pytest` finds the modules too
+
+import utils  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def mnist():
+    """The 60,000 training images and labels."""
+    return utils.load_mnist(train=True)
+
+
+@pytest.fixture(scope="session")
+def run():
+    """run("train.py", "--epochs", "1", stdin=b"...") -> the finished process, with text in .stdout and .stderr."""
+    def run_script(*arguments, stdin=None, cwd=ROOT):
+        process = subprocess.run([sys.executable, *map(str, arguments)], input=stdin, capture_output=True, cwd=cwd,
+                                 timeout=120)
+        process.stdout, process.stderr = process.stdout.decode(), process.stderr.decode()
+        return process
+
+    return run_script
+
+
+@pytest.fixture(autouse=True)
+def fixed_seed():
+    torch.manual_seed(0)
