@@ -1,0 +1,694 @@
+"""Read handwritten digits from pictures.
+
+    python predict.py image.png                     one line: image.png: 7 (99.8 %)
+    python predict.py scans/ photo.jpg --json       any number of pictures and folders, as JSON Lines
+    python predict.py image.png --save seen.png     a figure: the picture, what the network saw, what it said
+    python predict.py --multi                       50 random digits of MNIST's test set, into Assets/
+
+Ink of any colour on paper of any colour: what counts as ink is what differs from the paper. A question mark after a
+reading says that the network was not sure. The chain from a picture to LeNet-5's input is a handful of pure functions
+below, in the order in which they are applied; see_digit() runs them all.
+"""
+
+import io
+import json
+import sys
+import warnings
+from collections import namedtuple
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageFilter, ImageOps, UnidentifiedImageError
+
+import utils
+from utils import LeNetError
+
+WORK_SIZE = 256         # pixels on the long side: enough for any digit, and quick
+SURE = 0.80             # below this probability a reading gets a question mark
+SUFFIXES = {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm",
+            ".pbm", ".pnm", ".tga", ".ico", ".jp2", ".j2k", ".avif", ".pcx", ".heic", ".heif"}
+
+Seen = namedtuple("Seen", "views box inverted")
+Seen.__doc__ = """What was found in a picture.
+
+views: list of uint8 (28, 28) arrays, white ink on black, framed as MNIST frames its digits; box: (left, top, right,
+bottom) in 0..1 of the picture's sides; inverted: True if the ink is darker than its paper.
+"""
+
+Reading = namedtuple("Reading", "digit probability probabilities inverted box input")
+Reading.__doc__ = """What the network said about a picture.
+
+digit: 0..9; probability: of that digit, 0..1; probabilities: list of ten; inverted and box as in Seen; input: uint8
+(32, 32) array, what the network saw.
+"""
+
+
+class NoDigit(LeNetError):
+    """There is nothing in the picture that could be a digit."""
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# From a file to an array
+
+def open_picture(source):
+    """Return the PIL image in source: a path, a binary file, or an image already.
+
+    Of an animation it is the first frame. Raises LeNetError, in one line, for everything that is not a picture.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of broken metadata, and of sizes that are still within reason
+            image = source if isinstance(source, Image.Image) else Image.open(source)
+            image.draft("RGB", (2 * WORK_SIZE, 2 * WORK_SIZE))  # a JPEG is reduced while it is decoded
+            image.load()
+            return image
+    except UnidentifiedImageError:
+        raise LeNetError("not a picture in any format that Pillow reads") from None
+    except Image.DecompressionBombError:
+        raise LeNetError("more than 178 million pixels; reduce the picture first") from None
+    except FileNotFoundError:
+        raise LeNetError("no such file") from None
+    except IsADirectoryError:
+        raise LeNetError("is a folder") from None
+    except PermissionError:
+        raise LeNetError("no permission to read it") from None
+    except MemoryError:
+        raise LeNetError("not enough memory to decode it") from None
+    except Exception as error:  # Pillow's decoders raise whatever a broken file leads them to
+        raise LeNetError(f"the picture is damaged: {' '.join(str(error).split()) or type(error).__name__}") from None
+
+
+def to_array(image):
+    """Return image as float32 (H, W, C), 0..1, C 1 or 3, upright, with at most WORK_SIZE pixels on its long side.
+
+    A transparent picture is laid on a ground that its ink contrasts with.
+    """
+    orientation = image.getexif().get(0x0112)
+    factor = max(1, max(image.size) // WORK_SIZE)
+    strips = []  # of whole cells of factor x factor pixels: a huge picture is never converted as a whole
+    for top in range(0, image.height, 64 * factor):
+        strip = image if factor == 1 else image.crop((0, top, image.width, min(top + 64 * factor, image.height)))
+        strips.append(np.asarray(plain_mode(strip).reduce(factor) if factor > 1 else plain_mode(strip)))
+        if factor == 1:
+            break
+    array = np.concatenate(strips)
+    if array.dtype == np.uint8:
+        array = array.astype(np.float32) / 255
+    else:  # 16 and 32 bits: the depth that was meant is not recorded
+        array = np.nan_to_num(array.astype(np.float32), posinf=0, neginf=0)
+        array = array / (255 if array.max() <= 255 else max(65535, array.max()))
+    array = array.reshape(*array.shape[:2], -1)
+    if max(array.shape) > WORK_SIZE:
+        array = shrink(array)
+    if orientation in UPRIGHT:
+        array = UPRIGHT[orientation](array)
+    return lay_on_ground(array) if array.shape[2] == 4 else array
+
+
+def shrink(array):
+    """Return array, float (H, W, C), with WORK_SIZE pixels on its long side, averaged over the area of each."""
+    scale = WORK_SIZE / max(array.shape)
+    size = [max(1, round(side * scale)) for side in array.shape[:2]]
+    planes = torch.from_numpy(np.ascontiguousarray(array)).permute(2, 0, 1)[None]
+    small = torch.nn.functional.interpolate(planes, size, mode="bilinear", antialias=True)
+    return small[0].permute(1, 2, 0).numpy()
+
+
+# EXIF's orientations: what turns the stored rows and columns upright
+UPRIGHT = {
+    2: lambda a: a[:, ::-1], 3: lambda a: a[::-1, ::-1], 4: lambda a: a[::-1], 5: lambda a: a.swapaxes(0, 1),
+    6: lambda a: a.swapaxes(0, 1)[:, ::-1], 7: lambda a: a[::-1, ::-1].swapaxes(0, 1), 8: lambda a: a.swapaxes(0, 1)[::-1],
+}
+
+
+def plain_mode(image):
+    """Return image in one of the modes L, RGB, RGBA (8 bits) and I, F (more)."""
+    if image.mode.startswith("I;16"):
+        return image.convert("I")
+    if image.mode in ("L", "RGB", "I", "F", "RGBA") and "transparency" not in image.info:
+        return image
+    if image.mode == "1":
+        return image.convert("L")
+    has_alpha = image.mode in ("LA", "PA", "La", "RGBA", "RGBa") or "transparency" in image.info
+    return image.convert("RGBA" if has_alpha else "RGB")
+
+
+LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
+
+
+def lay_on_ground(rgba):
+    """Return float (H, W, 3): rgba, float (H, W, 4), laid on a plain ground that the ink contrasts with.
+
+    If little is opaque, or all of it alike, that is ink, and the ground is black or white, whichever is farther from
+    it. Else the opaque part is a piece of paper with ink on it, and the ground is more of that paper.
+    """
+    colour, alpha = rgba[..., :3], rgba[..., 3:]
+    opaque = colour[alpha[..., 0] > 0.5]
+    if len(opaque) == 0:
+        opaque = colour.reshape(-1, 3)
+    paper = np.median(opaque, axis=0)
+    if len(opaque) > 0.5 * alpha.size and opaque.std(axis=0).max() > 0.03:
+        ground = paper
+    else:
+        ground = np.float32(opaque.mean(axis=0) @ LUMA < 0.5)
+    return colour * alpha + ground * (1 - alpha)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# From an array to ink
+
+def subtract_paper(array):
+    """Return (array, float (H, W, C), minus the paper's colour; whether that colour is exact, the same all over).
+
+    The border is paper. On a ground of one exact colour (paint programs, scans cut to the digit) that is all there is
+    to know. Else a quadratic surface is fitted to each channel, by least squares that trust the border more than the
+    middle and, from one iteration to the next, trust less what stands out.
+    """
+    height, width, channels = array.shape
+    for axis in (0, 1):
+        ground = bands(array.swapaxes(0, axis))
+        if ground is not None:
+            return np.abs(array - np.expand_dims(ground, axis)), True
+    edge = max(1, round(0.03 * min(height, width)))
+    border = np.concatenate([array[:edge].reshape(-1, channels), array[-edge:].reshape(-1, channels),
+                             array[:, :edge].reshape(-1, channels), array[:, -edge:].reshape(-1, channels)])
+    ground = np.median(border, axis=0)
+    difference = array - ground
+    if (np.abs(difference).max(axis=2) < 0.012).mean() > 0.35:
+        return difference, True
+    for extreme in (0, 1):  # a digit may well cover most of the border: then saturated pixels between the strokes are paper
+        saturated = (np.abs(border - extreme) < 0.012).all(axis=1).mean()
+        if saturated > 0.2 and (np.abs(border - extreme).max(axis=1) > 0.5).mean() > 0.1:
+            return array - np.float32(extreme), True
+    step = max(1, max(height, width) // 48)
+    small = array[step // 2::step, step // 2::step].reshape(-1, channels)
+    terms, trust = quadratic_terms(height, width)
+    terms_small = terms[step // 2::step, step // 2::step].reshape(-1, 6)
+    trust = trust[step // 2::step, step // 2::step].reshape(-1)
+    weight = trust
+    for _ in range(4):
+        weighted = terms_small * weight[:, None]
+        surface = np.linalg.solve(weighted.T @ terms_small, weighted.T @ small)
+        residual = np.abs(small - terms_small @ surface).max(axis=1)
+        spread = max(0.01, 1.5 * np.median(residual))
+        weight = trust / (1 + (residual / spread) ** 4)
+    return array - (terms.reshape(-1, 6) @ surface).reshape(array.shape), False
+
+
+def bands(array):
+    """Return the ground, float (W, C), of an array whose ground is upright bands of two contrary colours, else None.
+
+    Then the first and the last row agree on each column, while the border as a whole is both dark and light.
+    """
+    top, bottom = array[0], array[-1]
+    split = np.abs(top - top.mean(axis=0)).max(axis=1)
+    if split.min() > 0.25 and (np.abs(top - bottom).max(axis=1) < 0.1).mean() > 0.8:
+        return (top + bottom) / 2
+    return None
+
+
+@lru_cache(maxsize=8)
+def quadratic_terms(height, width):
+    """Return (the six terms of a quadratic surface (H, W, 6), the trust in each pixel as paper (H, W))."""
+    y, x = np.meshgrid(np.linspace(-1, 1, height, dtype=np.float32), np.linspace(-1, 1, width, dtype=np.float32),
+                       indexing="ij")
+    terms = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=2)
+    return terms, 0.1 + np.maximum(np.abs(x), np.abs(y)) ** 4
+
+
+def find_ink(difference, invert=None):
+    """Return (ink, inverted): ink float (H, W), 0 paper; inverted True if the ink is darker than the paper.
+
+    difference, float (H, W, C), is the picture without its paper. Ink is the distance from paper along the colour axis
+    on which the strongest differences lie, so that red on green of the same lightness is ink too. Which end of the axis is
+    ink is decided by the stronger side, or by invert (True: ink is the darker one).
+    """
+    channels = difference.shape[2]
+    if channels == 1:
+        axis = np.ones(1, dtype=np.float32)
+        along = difference[..., 0]
+    else:
+        pixels = difference.reshape(-1, channels)
+        strength = np.einsum("ij,ij->i", pixels, pixels)
+        strong = pixels[strength >= np.partition(strength, int(0.98 * len(strength)))[int(0.98 * len(strength))]]
+        axis = np.linalg.eigh(strong.T @ strong)[1][:, -1].astype(np.float32)
+        along = (pixels @ axis).reshape(difference.shape[:2])
+    darker = axis.sum() if channels == 1 else axis @ LUMA
+    if invert is not None:
+        sign = 1.0 if (darker < 0) == invert else -1.0
+    else:
+        sign = 1.0 if (along * np.abs(along)).sum() >= 0 else -1.0
+    return np.maximum(sign * along, 0), bool(sign * darker < 0)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# From ink to the digit
+
+MIN_CONTRAST = 0.08     # of the strongest ink, 0..1: blank paper stays below 0.06, digits come out above 0.4
+THRESHOLD = 0.5         # of full ink: ruled lines and shadows stay below
+THRESHOLD_EXACT = 0.3   # where the ground is exact and there are none
+MIN_SHARE = 0.15        # of all ink that belongs to the digit: noise stays below 0.01, digits come out above 0.5
+
+
+def find_digit(ink, exact=False):
+    """Return (bool (H, W) mask of the digit's pixels, the level of full ink).
+
+    Ink counts from half the level of the strongest ink on: specks, ruled lines and shadows stay below. Of the connected
+    pieces the heaviest is the digit, with its neighbours if they are not much smaller (the bar of a 5). Raises NoDigit if
+    there is too little contrast, or if the ink is scattered all over the picture.
+    """
+    level = np.percentile(ink, 99.9)
+    if level < MIN_CONTRAST:
+        raise NoDigit("no digit found: the picture is blank")
+    runs, piece = connected_runs(ink > (THRESHOLD_EXACT if exact else THRESHOLD) * level)
+    row, left, right = runs
+    total = np.concatenate([[0], np.cumsum(ink, dtype=np.float64)])
+    width = ink.shape[1]
+    mass_of_run = total[row * width + right] - total[row * width + left]
+    mass = np.bincount(piece, mass_of_run)
+    n = len(mass)
+    box = np.stack([_extreme(np.minimum, left, piece, n), _extreme(np.minimum, row, piece, n),
+                    _extreme(np.maximum, right, piece, n), _extreme(np.maximum, row + 1, piece, n)], axis=1)
+    touches = ~np.bool_(exact) & ((box[:, 0] == 0) | (box[:, 1] == 0) | (box[:, 2] == width) | (box[:, 3] == ink.shape[0]))
+    main = np.argmax(mass * np.where(touches, 0.2, 1))
+    chosen = np.zeros(n, dtype=bool)
+    chosen[main] = True
+    l, t, r, b = box[main]
+    while True:
+        gap = np.maximum(np.maximum(box[:, 0] - r, l - box[:, 2]), np.maximum(box[:, 1] - b, t - box[:, 3]))
+        reach = np.where(mass > 0.15 * mass[main], 0.4, 0.15) * max(r - l, b - t)
+        joins = ~chosen & (gap <= reach) & (mass > 0.08 * mass[main]) & (~touches | touches[main])
+        if not joins.any():
+            break
+        chosen |= joins
+        l, t = box[chosen, :2].min(axis=0)
+        r, b = box[chosen, 2:].max(axis=0)
+    if mass[chosen].sum() < MIN_SHARE * mass.sum():
+        raise NoDigit("no digit found: only scattered specks")
+    return paint_runs(ink.shape, *(part[chosen[piece]] for part in runs)), level
+
+
+def without_specks(ink):
+    """Return ink after a 3x3 median if it is full of specks, as it is if not; strokes of one pixel have to survive."""
+    _, piece = connected_runs(ink > THRESHOLD * np.percentile(ink, 99.9))
+    if len(piece) == 0 or piece.max() < 20:
+        return ink
+    top = ink.max()
+    picture = Image.fromarray((255 / top * ink).astype(np.uint8)).filter(ImageFilter.MedianFilter(3))
+    return np.asarray(picture, dtype=np.float32) * (top / 255)
+
+
+def connected_runs(mask):
+    """Return ((row, left, right) of each horizontal run of True in mask, the number of the piece it belongs to).
+
+    right is exclusive; runs that touch, be it by a corner, are of one piece; pieces are numbered from 0.
+    """
+    height, width = mask.shape
+    padded = np.zeros((height, width + 1), dtype=np.int8)
+    padded[:, :width] = mask
+    change = np.diff(padded.ravel(), prepend=0)
+    start, end = np.flatnonzero(change == 1), np.flatnonzero(change == -1)
+    # the runs of the next row that touch run i are consecutive: from first[i] up to last[i]
+    first = np.searchsorted(end, start + width + 1, side="left")
+    last = np.searchsorted(start, end + width + 1, side="right")
+    count = np.maximum(last - first, 0)
+    above = np.repeat(np.arange(len(start)), count)
+    below = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count) + np.repeat(first, count)
+    root = np.arange(len(start))
+    while True:  # the smallest number wins and spreads; following root to its root doubles the distance every time
+        smallest = np.minimum(root[above], root[below])
+        before = root.copy()
+        for index in (root[above], root[below]):
+            np.minimum.at(root, index, smallest)
+        root = root[root]
+        if (root == before).all():
+            break
+    _, piece = np.unique(root, return_inverse=True)
+    row = start // (width + 1)
+    return (row, start - row * (width + 1), end - row * (width + 1)), piece
+
+
+def paint_runs(shape, row, left, right):
+    """Return a bool mask of that shape, True on the given runs."""
+    change = np.zeros((shape[0], shape[1] + 1), dtype=np.int8)
+    change[row, left] = 1
+    change[row, right] -= 1
+    return np.cumsum(change, axis=1)[:, :-1].astype(bool)
+
+
+def _extreme(function, values, piece, n):
+    result = np.full(n, values.max() if function is np.minimum else values.min())
+    function.at(result, piece, values)
+    return result
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# From the digit to LeNet-5's input
+
+REACH = 0.06  # of the digit's size
+FAINT = 0.2  # of full ink: anything below is paper
+PEN = 2.4  # the least stroke width, in the 20 pixels of a framed digit; MNIST's pens draw about 2 to 4
+
+
+def frame(ink, mask, level):
+    """Return the digit as uint8 (28, 28), white on black, framed as MNIST's are (LeCun et al. 1998, section III.A).
+
+    The digit is fitted into 20x20 pixels, keeping its aspect ratio, and its centre of mass put in the middle of 28x28.
+    Strokes thinner than PEN are widened first.
+    """
+    left, top, right, bottom = bounds(mask)
+    size = max(right - left, bottom - top)
+    pen = stroke_width(mask)
+    reach = max(1, round(REACH * size))  # fainter ink next to the digit's is the digit's too
+    grow = max(0, round((PEN * size / 20 - pen) / 2))
+    margin = reach + grow
+    window = slice(max(top - margin, 0), bottom + margin), slice(max(left - margin, 0), right + margin)
+    mask, ink = (np.pad(array[window].astype(np.float32), margin) for array in (mask, ink))
+    soft = np.minimum(ink / level, 1) * (dilate(mask, reach) > 0)
+    soft[soft < FAINT] = 0
+    if grow:
+        soft = dilate(soft, grow)
+    box = bounds(soft > 0)
+    picture = Image.fromarray((255 * soft).astype(np.uint8))
+    width, height = box[2] - box[0], box[3] - box[1]
+    scale = 20 / max(width, height)
+    fitted = picture.resize((max(1, round(width * scale)), max(1, round(height * scale))), Image.Resampling.BICUBIC, box=box)
+    fitted = np.asarray(fitted)
+    mass = fitted.sum(dtype=np.float64)
+    y = (fitted.sum(axis=1) @ np.arange(fitted.shape[0])) / mass
+    x = (fitted.sum(axis=0) @ np.arange(fitted.shape[1])) / mass
+    top = int(np.clip(round(13.5 - y), 0, 28 - fitted.shape[0]))
+    left = int(np.clip(round(13.5 - x), 0, 28 - fitted.shape[1]))
+    framed = np.zeros((28, 28), dtype=np.uint8)
+    framed[top:top + fitted.shape[0], left:left + fitted.shape[1]] = fitted
+    return framed
+
+
+def bounds(mask):
+    """Return (left, top, right, bottom), the last two exclusive, of the True pixels in mask."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
+def dilate(array, radius):
+    """Return float array (H, W) with each pixel the largest of those at most radius rows and columns away."""
+    planes = torch.from_numpy(array)[None, None]
+    for size in ((2 * radius + 1, 1), (1, 2 * radius + 1)):
+        planes = torch.nn.functional.max_pool2d(planes, size, stride=1, padding=(size[0] // 2, size[1] // 2))
+    return planes[0, 0].numpy()
+
+
+def stroke_width(mask):
+    """Return the mean width in pixels of the strokes in mask: twice its area over the length of its outline."""
+    outline = ((mask[1:] != mask[:-1]).sum() + (mask[:, 1:] != mask[:, :-1]).sum()) * np.pi / 4  # of slanted edges too
+    return 2 * mask.sum() / max(outline, 1)
+
+
+def stretch(ink):
+    """Return a picture that is 28x28 already as it is, uint8, white on black, its contrast stretched to 0..255."""
+    return (255 * np.clip(ink / np.percentile(ink, 99), 0, 1)).astype(np.uint8)
+
+
+def see_digit(image, invert=None):
+    """Return what was Seen in a PIL image; raises NoDigit if there is nothing to read."""
+    array = to_array(image)
+    difference, exact = subtract_paper(array)
+    ink, inverted = find_ink(difference, invert)
+    ink = without_specks(ink)
+    mask, level = find_digit(ink, exact)
+    views = [frame(ink, mask, level)]
+    if array.shape[:2] == (28, 28):  # most likely framed already: let the network judge both
+        views.append(stretch(ink))
+    height, width = mask.shape
+    box = tuple(edge / side for edge, side in zip(bounds(mask), (width, height, width, height)))
+    return Seen(views, box, inverted)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Reading
+
+def predict_images(images, model=None, invert=None, checkpoint=utils.CHECKPOINT, device="cpu"):
+    """Return a Reading, or the LeNetError that kept it from one, for each of images: paths, binary files, PIL images.
+
+    All views of all pictures go through the network together. A digit's probabilities are the mean over its views.
+    Raises LeNetError only if the checkpoint can't be loaded.
+    """
+    model = load_model(model, checkpoint, device)
+    results = []
+    for image in images:
+        try:
+            if isinstance(image, LeNetError):
+                raise image
+            results.append(see_digit(open_picture(image), invert))
+        except LeNetError as error:
+            results.append(error)
+    views = [view for seen in results if isinstance(seen, Seen) for view in seen.views]
+    if not views:
+        return results
+    inputs = utils.resize(torch.from_numpy(np.stack(views)))
+    probabilities = read_inputs(model, inputs)
+    position = 0
+    for i, seen in enumerate(results):
+        if isinstance(seen, Seen):
+            mine = slice(position, position + len(seen.views))
+            position = mine.stop
+            mean = probabilities[mine].mean(0)
+            sharpest = probabilities[mine].max(1).values.argmax().item()
+            results[i] = Reading(mean.argmax().item(), mean.max().item(), mean.tolist(), seen.inverted, seen.box,
+                                 inputs[mine][sharpest, 0].numpy())
+    return results
+
+
+def load_model(model, checkpoint, device):
+    return utils.load_checkpoint(checkpoint, device)[0] if model is None else model.eval()
+
+
+@torch.inference_mode()
+def read_inputs(model, inputs):
+    """Return the probabilities, float (N, 10) on the CPU, that model gives to inputs, uint8 (N, 1, 32, 32)."""
+    device = next(model.parameters()).device
+    return torch.cat([model(utils.standardise(part.to(device).float().div_(255)))[1].cpu() for part in inputs.split(500)])
+
+
+def single_predict(img_path, invert=None, model=None, save=None, show=False, checkpoint=utils.CHECKPOINT, device="cpu"):
+    """Return the digit, 0..9, in the picture at img_path; write the figure about it to save, open it if show.
+
+    invert: True if the ink is darker than the paper, False if it is lighter, None to find out. Raises LeNetError, in one
+    line, if there is no picture or no digit in it.
+    """
+    (reading,) = predict_images([img_path], model, invert, checkpoint, device)
+    if isinstance(reading, LeNetError):
+        raise reading
+    if save or show:
+        publish(plot_readings([img_path], [reading]), save, show)
+    return reading.digit
+
+
+def multi_predict(n=50, seed=None, model=None, save=utils.ASSETS / "multi_predict.png", show=False,
+                  checkpoint=utils.CHECKPOINT, device="cpu", data_dir=utils.DATA):
+    """Draw n random digits of MNIST's test set in a grid with what the network says; return how many it got wrong."""
+    model = load_model(model, checkpoint, device)
+    images, labels = utils.load_mnist(False, data_dir)
+    generator = torch.Generator().manual_seed(seed) if seed is not None else None
+    pick = torch.randperm(len(labels), generator=generator)[:n]
+    images, labels = images[pick], labels[pick]
+    confidence, digits = read_inputs(model, images).max(1)
+    wrong = digits != labels
+    titles = [f"{digit} ({100 * p:.0f} %)" + (f"\nis a {label}" if digit != label else "\n")
+              for digit, p, label in zip(digits.tolist(), confidence.tolist(), labels.tolist())]
+    heading = f"{len(labels)} random test digits: reading and its probability; {wrong.sum().item()} wrong, in red"
+    publish(utils.plot_digits(images, titles, wrong.tolist(), heading), save, show)
+    return wrong.sum().item()
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Figures
+
+MOST_IN_FIGURE = 60
+
+
+def plot_readings(sources, readings):
+    """Return a Figure: each picture with the box found on it, the network's input and the ten probabilities as bars."""
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Rectangle
+
+    columns = 1 if len(readings) == 1 else 2
+    rows = -(-len(readings) // columns)
+    size = 2.6 if columns == 1 else 1.5
+    figure = Figure(figsize=(3.4 * size * columns, rows * size + 0.7), layout="constrained")
+    grid = figure.subplots(rows, 3 * columns, squeeze=False, width_ratios=[1, 1, 1.3] * columns)
+    for ax in grid.flat:
+        ax.axis("off")
+    for i, (source, reading) in enumerate(zip(sources, readings)):
+        picture, seen, bars = grid[i // columns, 3 * (i % columns):][:3]
+        try:
+            array = to_array(open_picture(source))
+        except LeNetError:
+            array = np.ones((1, 1, 1), dtype=np.float32)
+        height, width = array.shape[:2]
+        picture.imshow(np.clip(np.broadcast_to(array, (height, width, 3)), 0, 1), interpolation="nearest")
+        if isinstance(reading, LeNetError):
+            seen.text(0, 0.5, "no reading:\n" + str(reading).replace(": ", ":\n"), va="center", transform=seen.transAxes,
+                      fontsize=9, color=utils.WRONG)
+            continue
+        left, top, right, bottom = (edge * side for edge, side in zip(reading.box, (width, height, width, height)))
+        picture.add_patch(Rectangle((left - 0.5, top - 0.5), right - left, bottom - top, fill=False,
+                                    edgecolor=utils.WRONG, linewidth=1.5))
+        seen.imshow(reading.input, cmap="gray", vmin=0, vmax=255)
+        bars.axis("on")
+        colours = [utils.INK if digit == reading.digit else "#aab7c4" for digit in range(10)]
+        bars.barh(range(10), [100 * p for p in reading.probabilities], color=colours)
+        bars.set(xlim=(0, 100), yticks=range(10), xticks=(0, 50, 100))
+        bars.invert_yaxis()
+        bars.tick_params(labelsize=9 if columns == 1 else 6)
+        bars.spines[["top", "right"]].set_visible(False)
+        bars.set_title(say(reading), fontsize=12 if columns == 1 else 9, color=utils.INK)
+        if columns == 1 or i // columns == rows - 1:
+            bars.set_xlabel("probability (%)", fontsize=9 if columns == 1 else 7)
+        if columns == 1:
+            bars.set_ylabel("digit", fontsize=9)
+            picture.set_title("picture, box: the digit", fontsize=10)
+            seen.set_title("what the network sees", fontsize=10)
+    if columns > 1:
+        figure.suptitle("picture with the digit found, what the network sees, probability of each digit", fontsize=10)
+    return figure
+
+
+def publish(figure, save, show):
+    """Write figure to the file save, if given, and open it in a window, if show; raises LeNetError if that fails."""
+    if save:
+        utils.save_figure(figure, save)
+    if show:
+        import matplotlib.pyplot as plt
+
+        if plt.get_backend().lower() == "agg":
+            raise LeNetError("no window can be opened here (matplotlib has no display); --save FILE writes the figure")
+        window = plt.figure(figsize=figure.get_size_inches())
+        window.figimage(np.asarray(figure.canvas.buffer_rgba()))
+        plt.show()
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Command line
+
+def say(reading):
+    """Return a reading as people are told it."""
+    return f"{reading.digit}{'' if reading.probability >= SURE else '?'} ({100 * reading.probability:.1f} %)"
+
+
+def get_parser():
+    parser = utils.OneLineParser(prog="predict.py", description=__doc__)
+    add = parser.add_argument
+    add("images", nargs="*", metavar="IMAGE", help="pictures, folders of pictures, or - for one on standard input")
+    add("--invert", choices=("auto", "yes", "no"), default="auto", help="is the ink darker than the paper?")
+    add("--json", action="store_true", help="print JSON Lines, one object for each picture, and nothing else")
+    add("--save", type=Path, metavar="FILE", help="write a figure of what was seen")
+    add("--show", action="store_true", help="open that figure in a window")
+    add("--multi", type=int, nargs="?", const=50, metavar="N",
+        help="read N (50) random digits of MNIST's test set instead, into a figure (default: Assets/multi_predict.png)")
+    add("--seed", type=int, help="of --multi's random digits, 0 or more")
+    add("--checkpoint", type=Path, default=utils.CHECKPOINT, help="the weights")
+    add("--device", default="auto", help="auto, cpu, cuda, mps, ...")
+    return parser
+
+
+def check(args):
+    """Return the device of parsed arguments; raises ValueError, in one line, for what can't be done."""
+    if args.multi is None and not args.images:
+        raise ValueError("name a picture to read, or --multi")
+    if args.multi is not None and args.images:
+        raise ValueError("argument --multi: reads MNIST's own digits, so it takes no pictures")
+    if args.multi is not None and not 1 <= args.multi <= 1000:
+        raise ValueError(f"argument --multi: must be in 1 .. 1000, got {args.multi}")
+    if args.multi is None and args.seed is not None:
+        raise ValueError("argument --seed: has no meaning without --multi")
+    if args.seed is not None and not 0 <= args.seed < 2**32:
+        raise ValueError(f"argument --seed: must be in 0 .. 2**32 - 1, got {args.seed}")
+    if args.multi is not None and (args.json or args.invert != "auto"):
+        raise ValueError("argument --multi: takes neither --json nor --invert")
+    if args.images.count("-") > 1:
+        raise ValueError("argument IMAGE: standard input (-) can be read only once")
+    if args.save:
+        utils.check_folder(args.save.parent, "--save")
+        if args.save.is_dir():
+            raise ValueError(f"argument --save: {args.save} is a folder")
+    return utils.pick_device(args.device)
+
+
+def find_sources(names):
+    """Yield (name, path or bytes or LeNetError) for each picture that the command line's names stand for, in order."""
+    for name in names:
+        path = Path(name)
+        if name == "-":
+            yield name, io.BytesIO(sys.stdin.buffer.read())
+        elif path.is_dir():
+            try:
+                files = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES and file.is_file())
+            except OSError as error:
+                yield name, LeNetError(f"can't be listed: {error.strerror}")
+                continue
+            if not files:
+                yield name, LeNetError("a folder without pictures")
+            yield from ((str(file), file) for file in files)
+        else:
+            yield name, path
+
+
+def read_all(args, device):
+    """Read every picture that args ask for, print what was read; return the exit status."""
+    model = load_model(None, args.checkpoint, device)
+    invert = {"auto": None, "yes": True, "no": False}[args.invert]
+    sources, shown, failed = find_sources(args.images), [], False
+    while chunk := [source for source, _ in zip(sources, range(200))]:
+        readings = predict_images([source for _, source in chunk], model, invert)
+        for (name, source), reading in zip(chunk, readings):
+            failed |= isinstance(reading, LeNetError)
+            tell(name, reading, args.json)
+            if (args.save or args.show) and len(shown) < MOST_IN_FIGURE:
+                shown.append((source, reading))
+    if shown:
+        publish(plot_readings(*zip(*shown)), args.save, args.show)
+    return 1 if failed else 0
+
+
+def tell(name, reading, as_json):
+    """Print one reading, or what kept it from being one."""
+    if as_json and isinstance(reading, LeNetError):
+        print(json.dumps({"image": name, "error": str(reading)}))
+    elif as_json:
+        print(json.dumps({"image": name, "digit": reading.digit, "probability": round(reading.probability, 6),
+                          "probabilities": [round(p, 6) for p in reading.probabilities], "inverted": reading.inverted}))
+    elif isinstance(reading, LeNetError):
+        print(f"predict.py: {name}: {reading}", file=sys.stderr)
+    else:
+        print(f"{name}: {say(reading)}")
+
+
+def main(argv=None):
+    """Run the command line argv; return the exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # file names may hold what no encoding can print
+    parser = get_parser()
+    args = parser.parse_args(argv)
+    try:
+        device = check(args)
+    except ValueError as error:
+        parser.error(str(error))
+    try:
+        if args.multi is None:
+            return read_all(args, device)
+        seed = torch.seed() % 2**32 if args.seed is None else args.seed
+        path = args.save or utils.ASSETS / "multi_predict.png"
+        wrong = multi_predict(args.multi, seed, None, path, args.show, args.checkpoint, device)
+        print(f"{args.multi} test digits, {wrong} read wrongly (--seed {seed}): {path}")
+    except LeNetError as error:
+        print(f"predict.py: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
