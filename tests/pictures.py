@@ -163,6 +163,16 @@ def paint(digit, rng):
     return to_image(paper + canvas[..., None] * (pen - paper))
 
 
+def screen(digit, rng):
+    """A digit on the ruled page of a note-taking program: exact colours, lines and all."""
+    image = paint(digit, rng).convert("RGB")
+    lines = ruling(rng, image.height, image.width, squared=rng.random() < 0.5)[..., None]
+    page = np.asarray(image, dtype=np.float32) / 255
+    paper = page[0, 0]
+    blank = np.abs(page - paper).max(axis=2, keepdims=True) < 0.01
+    return to_image(page + blank * lines * rng.uniform(0.15, 0.4) * (0.5 - paper))
+
+
 def small_scan(digit, rng):
     """16x16, the digit up to the edges, as postal scans are; dark on light or light on dark."""
     ink = tight(enlarge(digit, 112))
@@ -287,7 +297,7 @@ def canny_edges(x, rng):
 
 CORRUPTIONS = [shot_noise, impulse_noise, glass_blur, motion_blur, shear, scale, rotation, brightness, translate, stripe,
                fog, spatter, dotted_line, zigzag, canny_edges]
-KINDS = [as_mnist, photograph, ruled, ballpoint, paint, turned, small_scan]
+KINDS = [as_mnist, photograph, ruled, ballpoint, paint, screen, turned, small_scan]
 
 
 def corrupted(corruption):

@@ -129,7 +129,7 @@ def test_schedule_fits_itself_to_the_number_of_steps():
 def test_affine_turns_counterclockwise_by_the_angle_asked_for():
     image = torch.zeros(1, 1, 32, 32)
     image[0, 0, 15:17, 24:28] = 1  # a bar to the right of the centre
-    turned = train.affine(image, torch.tensor([torch.pi / 2]))
+    turned = train.sample(image, train.affine_grid(torch.tensor([torch.pi / 2])))
     assert turned[0, 0, 4:8, 15:17].min() > 0.99 and turned.sum() == pytest.approx(image.sum())
 
 
@@ -146,6 +146,12 @@ def test_augmentation_repeats_itself_stays_in_range_and_keeps_the_ink(mnist):
     assert torch.equal(once, again) and not torch.equal(once, images)
     assert once.min() >= 0 and once.max() <= 1 and once.shape == images.shape
     assert 0.7 < once.mean() / images.mean() < 1.4
+
+
+def test_elastic_field_is_smooth_and_as_large_as_it_says():
+    field = train.random_elastic_field(500, torch.Generator().manual_seed(0)) * 16  # pixels
+    assert field.shape == (500, 32, 32, 2) and field[:, 0, 0].std() == pytest.approx(0.5, abs=0.05)
+    assert field.diff(dim=1).abs().max() < 0.7 and field.mean().abs() < 0.02
 
 
 def test_strokes_get_thicker_and_thinner(mnist):

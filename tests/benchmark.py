@@ -1,0 +1,236 @@
+"""Measure speed, as ratios of things timed side by side in one run.
+
+    python tests/benchmark.py train        images per second of an epoch: ours, the lecture's way, the floor
+    python tests/benchmark.py run          the whole default run, and --epochs 5, against the lecture's 30 epochs
+    python tests/benchmark.py predict      predict.py as a process, on a folder, on photographs, on 100 megapixels
+
+Not a test: nothing fails here. Run it with nothing else running.
+"""
+
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import train  # noqa: E402
+import utils  # noqa: E402
+from model import LeNet5  # noqa: E402
+
+
+def lecture_loader(is_train, limit=None):
+    """The lecture's DataLoader: every image through PIL, in every epoch."""
+    from torch.utils.data import DataLoader, Subset
+    from torchvision import datasets, transforms
+
+    transform = transforms.Compose([transforms.Resize((32, 32)), transforms.ToTensor(),
+                                    transforms.Normalize(utils.MEAN, utils.STD)])
+    dataset = datasets.MNIST(str(utils.DATA), train=is_train, transform=transform)
+    return DataLoader(Subset(dataset, range(limit or len(dataset))), batch_size=64, shuffle=is_train)
+
+
+def lecture_epoch(model, optimizer, loader):
+    """The lecture's train()."""
+    loss_func = nn.CrossEntropyLoss()
+    model.train()
+    running_loss = 0.0
+    for x, y in loader:
+        optimizer.zero_grad()
+        loss = loss_func(model(x)[0], y)
+        running_loss += loss.item() * x.size(0)
+        loss.backward()
+        optimizer.step()
+
+
+@torch.no_grad()
+def lecture_pass(model, loader):
+    """The lecture's validate() or get_accuracy(): one pass without gradients."""
+    model.eval()
+    right = 0
+    for x, y in loader:
+        right += (model(x)[1].argmax(1) == y).sum().item()
+    return right
+
+
+def make_ours(recipe, batch_size, images, labels, ingredients):
+    torch.manual_seed(0)
+    model = LeNet5().to(memory_format=torch.channels_last)
+    optimizer = torch.optim.Adam(model.parameters(), lr=train.RECIPES[recipe]["lr"], fused=True)
+    loader = utils.Batches(images, labels, batch_size, torch.Generator().manual_seed(0), train.make_augment(ingredients))
+    average = train.make_average(model) if "averaging" in ingredients else None
+    scheduler = train.make_schedule(optimizer, 0.003, 10**6) if "schedule" in ingredients else None
+
+    def epoch():
+        train.train(loader, model, nn.CrossEntropyLoss(), optimizer, "cpu", scheduler=scheduler, average=average)
+        return len(labels)
+
+    return epoch
+
+
+def make_floor(batch_size, images, labels, n):
+    """Forward, backward and Adam on one resident batch, with nothing else."""
+    torch.manual_seed(0)
+    model, loss_func = LeNet5().to(memory_format=torch.channels_last), nn.CrossEntropyLoss()
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.001, fused=True)
+    x, y = utils.standardise(images[:batch_size].float().div_(255)), labels[:batch_size]
+
+    def steps():
+        for _ in range(n // batch_size):
+            optimizer.zero_grad()
+            loss_func(model(x)[0], y).backward()
+            optimizer.step()
+        return n // batch_size * batch_size
+
+    return steps
+
+
+def interleave(contenders, repeats):
+    """Return {name: images per second of each repeat}; every repeat times every contender once, in turn."""
+    speeds = {name: [] for name in contenders}
+    for contender in contenders.values():
+        contender()  # to warm up
+    for _ in range(repeats):
+        for name, contender in contenders.items():
+            started = time.perf_counter()
+            n = contender()
+            speeds[name].append(n / (time.perf_counter() - started))
+    return speeds
+
+
+def show(speeds):
+    for name, values in speeds.items():
+        print(f"{name:45s} {statistics.median(values):10,.0f} /s  ({min(values):,.0f} .. {max(values):,.0f})")
+
+
+def ratio(speeds, one, other, bar):
+    values = [a / b for a, b in zip(speeds[one], speeds[other])]
+    print(f"{one} / {other}: {statistics.median(values):.2f}  ({min(values):.2f} .. {max(values):.2f}; bar {bar})")
+
+
+def bench_train(repeats=7):
+    images, labels = utils.load_mnist(True)
+    images, labels = images[:12_800], labels[:12_800]
+    modern = train.RECIPES["modern"]
+    size, ingredients = modern["batch_size"], modern["ingredients"]
+    lecture_model = LeNet5()
+    lecture_adam = torch.optim.Adam(lecture_model.parameters(), lr=0.001)
+    loader = lecture_loader(True, 6_400)
+
+    def lecture():
+        lecture_epoch(lecture_model, lecture_adam, loader)
+        return 6_400
+
+    speeds = interleave({
+        "ours, batch 64": make_ours("classic", 64, images, labels, ()),
+        "floor, batch 64": make_floor(64, images, labels, 12_800),
+        "the lecture's way": lecture,
+        "ours, default": make_ours("modern", size, images, labels, ingredients),
+        "ours, default, no augmentation": make_ours("modern", size, images, labels, ()),
+        "floor, default batch": make_floor(size, images, labels, 12_800),
+    }, repeats)
+    show(speeds)
+    ratio(speeds, "ours, batch 64", "the lecture's way", "2.5")
+    ratio(speeds, "ours, batch 64", "floor, batch 64", "0.93")
+    ratio(speeds, "ours, default", "the lecture's way", "3.2")
+    ratio(speeds, "ours, default, no augmentation", "floor, default batch", "0.93")
+
+
+def bench_run():
+    with tempfile.TemporaryDirectory() as folder:
+        def ours(*arguments):
+            started = time.perf_counter()
+            subprocess.run([sys.executable, ROOT / "train.py", "--checkpoint", f"{folder}/net.pth", "--assets-dir", folder,
+                            *arguments], check=True, stdout=subprocess.DEVNULL)
+            return time.perf_counter() - started
+
+        default, short = ours(), ours("--epochs", "5")
+        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    train_loader, valid_loader = lecture_loader(True), lecture_loader(False)
+    model = LeNet5()
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.001)
+    seconds = []
+    for _ in range(3):
+        started = time.perf_counter()
+        lecture_epoch(model, optimizer, train_loader)
+        lecture_pass(model, valid_loader)  # validate()
+        lecture_pass(model, train_loader)  # get_accuracy(), twice
+        lecture_pass(model, valid_loader)
+        seconds.append(time.perf_counter() - started)
+    lecture = 30 * statistics.median(seconds)
+    print(f"the lecture's way: {statistics.median(seconds):.1f} s an epoch (three: {min(seconds):.1f} .. {max(seconds):.1f}), "
+          f"30 epochs {lecture:.0f} s")
+    print(f"python train.py: {default:.0f} s, {default / lecture:.2f} of the lecture's 30 epochs (bar 0.40); "
+          f"peak memory {peak:.0f} MB (bar 1200)")
+    print(f"python train.py --epochs 5: {short:.0f} s, {short / lecture:.2f} of the lecture's 30 epochs (bar 0.20)")
+
+
+def process_seconds(*command):
+    started = time.perf_counter()
+    subprocess.run([sys.executable, *map(str, command)], check=True, stdout=subprocess.DEVNULL, cwd=ROOT)
+    return time.perf_counter() - started
+
+
+def bench_predict(repeats=9):
+    import pictures
+    import predict
+
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        digits, _ = pictures.digits(1000)
+        small, large = folder / "small", folder / "large"
+        small.mkdir(), large.mkdir()
+        rng = np.random.default_rng(0)
+        for i, digit in enumerate(digits):
+            pictures.as_mnist(digit, rng).save(small / f"{i:04d}.png")
+        for i, digit in enumerate(digits[:100]):
+            photo = pictures.photograph(digit, rng).resize((1000, 1000))
+            photo.save(large / f"{i:04d}.jpg", quality=90)
+        one = small / "0000.png"
+        pairs = [(process_seconds("predict.py", one), process_seconds("-c", "import torch")) for _ in range(repeats)]
+        ratios = [a / b for a, b in pairs]
+        print(f"python predict.py one.png / python -c 'import torch': {statistics.median(ratios):.2f} "
+              f"({min(ratios):.2f} .. {max(ratios):.2f}; bar 1.15)")
+        model = utils.load_checkpoint()[0]
+
+        def reading(paths, times=1):
+            def read():
+                for _ in range(times):
+                    predict.predict_images(paths, model)
+                return times * len(paths)
+
+            return read
+
+        speeds = interleave({"28x28 files": reading(sorted(small.iterdir()))}, repeats)
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        speeds |= interleave({"photographs of 1 megapixel, on one core": reading(sorted(large.iterdir()))}, repeats)
+        torch.set_num_threads(threads)
+        show(speeds)
+        print("bars: 1,500 and 60")
+        rng_page = (200 + 20 * rng.standard_normal((1000, 1000, 3))).astype(np.uint8)
+        huge = Image.fromarray(rng_page).resize((10_000, 10_000))
+        huge.paste((0, 0, 0), (4000, 2000, 5000, 8000))
+        huge.save(folder / "huge.png", compress_level=1)
+        code = "import predict, resource; predict.main(['%s']); print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+        output = subprocess.run([sys.executable, "-c", code % (folder / "huge.png")], cwd=ROOT, capture_output=True, text=True)
+        print(f"100 megapixels: {int(output.stdout.split()[-1]) / 1024:.0f} MB (bar 1000)")
+
+
+if __name__ == "__main__":
+    benchmarks = dict(train=bench_train, run=bench_run, predict=bench_predict)
+    if len(sys.argv) != 2 or sys.argv[1] not in benchmarks:
+        sys.exit(__doc__)
+    cpu = f"{os.cpu_count()} cores, {torch.get_num_threads()} threads, torch {torch.__version__}"
+    print(f"{time.strftime('%Y-%m-%d')}, {cpu}")
+    benchmarks[sys.argv[1]]()

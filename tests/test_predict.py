@@ -1,0 +1,336 @@
+"""predict.py reads what people write, says so when there is nothing to read, and survives what is not a picture."""
+
+import io
+import json
+import os
+import shutil
+
+import numpy as np
+import pictures
+import pytest
+import torch
+from PIL import Image, ImageDraw
+
+import predict
+import utils
+from model import LeNet5
+from utils import LeNetError
+
+
+@pytest.fixture(scope="module")
+def model():
+    return utils.load_checkpoint()[0]
+
+
+@pytest.fixture(scope="module")
+def seven():
+    """A 7, dark on light, 200x200."""
+    image = Image.new("RGB", (200, 200), "white")
+    ImageDraw.Draw(image).line([(60, 50), (140, 50), (90, 160)], fill="black", width=14, joint="curve")
+    return image
+
+
+def accuracy(model, images, labels):
+    readings = predict.predict_images(images, model)
+    return np.mean([isinstance(r, predict.Reading) and r.digit == label for r, label in zip(readings, labels)])
+
+
+# What it reads. The floors are three errors in 100 below what 1,000 pictures of each kind gave.
+
+@pytest.mark.parametrize("kind, floor", [
+    (pictures.as_mnist, 0.97), (pictures.photograph, 0.96), (pictures.ruled, 0.95), (pictures.ballpoint, 0.95),
+    (pictures.paint, 0.95), (pictures.screen, 0.95), (pictures.turned, 0.95), (pictures.small_scan, 0.96),
+], ids=lambda value: getattr(value, "__name__", ""))
+def test_pictures_as_people_make_them(model, kind, floor):
+    assert accuracy(model, *pictures.make(kind, 150, seed=1)) >= floor
+
+
+def test_corruptions_of_28x28_digits(model):
+    means = [accuracy(model, *pictures.make(pictures.corrupted(c), 60, seed=1)) for c in pictures.CORRUPTIONS]
+    assert np.mean(means) >= 0.91
+
+
+def test_other_writers(model):
+    assert accuracy(model, *pictures.uci()) >= 0.94
+
+
+@pytest.mark.parametrize("negative", [False, True])
+def test_digits_framed_by_mnist_lose_nothing(model, negative):
+    digits, labels = pictures.digits(1000, seed=2)
+    pixels = (255 * digits).round().astype(np.uint8)
+    direct = predict.read_inputs(model, utils.resize(torch.from_numpy(pixels))).argmax(1).numpy()
+    images = [Image.fromarray(255 - image if negative else image) for image in pixels]
+    assert accuracy(model, images, labels) >= np.mean(direct == labels) - 0.003
+
+
+@pytest.mark.parametrize("paper, ink", [
+    ("white", "black"), ("black", "white"), ("yellow", "blue"), ("#00a000", "#d04040"), ("#808080", "#b0b0b0")])
+def test_ink_of_any_colour_on_paper_of_any_colour(model, seven, paper, ink):
+    mask = seven.convert("L").point(lambda value: 255 - value)
+    image = Image.composite(Image.new("RGB", mask.size, ink), Image.new("RGB", mask.size, paper), mask)
+    (reading,) = predict.predict_images([image], model)
+    assert reading.digit == 7
+
+
+def test_invert_overrides(model, seven):
+    automatic, dark, light = (predict.predict_images([seven], model, invert)[0] for invert in (None, True, False))
+    assert automatic.digit == dark.digit == 7 and automatic.inverted and dark.inverted
+    assert isinstance(light, LeNetError) or not light.inverted
+
+
+def encodings(image):
+    """Yield (name, file) of one picture in every way that a phone or a paint program may write it."""
+    grey = image.convert("L")
+    mask = grey.point(lambda value: 255 - value)
+    def filled(mode, colour):
+        layer = Image.new(mode, image.size, colour)
+        layer.putalpha(mask)
+        return layer
+    sixteen = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    animation = [image, Image.new("RGB", image.size, "red")]
+    ways = {
+        "RGB.png": (image, {}), "L.png": (grey, {}), "1.png": (image.convert("1"), {}), "P.png": (image.convert("P"), {}),
+        "I;16.png": (sixteen, {}), "I;16.tif": (sixteen, {}), "F.tif": (grey.convert("F"), {}),
+        "LA.png": (filled("LA", 0).convert("LA"), {}), "RGBA black ink.png": (filled("RGBA", (0, 0, 0, 0)), {}),
+        "RGBA white ink.png": (filled("RGBA", (255, 255, 255, 0)), {}), "RGBA opaque.png": (image.convert("RGBA"), {}),
+        "P transparent.png": (image.convert("P"), dict(transparency=image.convert("P").getpixel((0, 0)))),
+        "P transparent.gif": (image.convert("P"), dict(transparency=image.convert("P").getpixel((0, 0)))),
+        "RGB.jpg": (image, {}), "L.jpg": (grey, {}), "CMYK.jpg": (image.convert("CMYK"), {}),
+        "CMYK.tif": (image.convert("CMYK"), {}), "turned by EXIF.jpg": (image.rotate(90, expand=True), dict(exif=exif)),
+        "RGB.bmp": (image, {}), "1.bmp": (image.convert("1"), {}), "RGB.webp": (image, {}), "animated.gif": (
+            image, dict(save_all=True, append_images=animation[1:])), "RGB.ppm": (image, {}), "L.pgm": (grey, {}),
+        "RGB.tga": (image, {}), "RGB.ico": (image, {}), "huge.png": (image.resize((3000, 3000)), {}),
+        "tiny.png": (image.resize((20, 20), Image.Resampling.BOX), {}), "wide.png": (wide(image), {}),
+    }
+    for name, (picture, options) in ways.items():
+        file = io.BytesIO()
+        picture.save(file, {"jpg": "JPEG", "tif": "TIFF", "pgm": "PPM"}.get(name[-3:], name.split(".")[-1].upper()), **options)
+        file.seek(0)
+        yield name, file
+
+
+def wide(image):
+    page = Image.new("RGB", (2000, 220), "white")
+    page.paste(image, (1700, 10))
+    return page
+
+
+def test_every_encoding(model, seven):
+    names, files = zip(*encodings(seven))
+    for name, reading in zip(names, predict.predict_images(files, model)):
+        assert isinstance(reading, predict.Reading) and reading.digit == 7, f"{name}: {reading}"
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientations_are_those_of_pillow(orientation):
+    from PIL import ImageOps
+
+    stored = Image.fromarray(np.random.default_rng(0).integers(0, 256, (5, 7), dtype=np.uint8))
+    stored.getexif()[0x0112] = orientation
+    expected = np.asarray(ImageOps.exif_transpose(stored))
+    assert np.array_equal((predict.to_array(stored)[..., 0] * 255).round(), expected)
+
+
+# When there is nothing to read
+
+def empties():
+    rng = np.random.default_rng(0)
+    size = (200, 300)
+    lines = np.full((*size, 3), 0.9)
+    lines[20::40] = 0.6
+    yield "white", np.ones((*size, 3))
+    yield "black", np.zeros((28, 28, 3))
+    yield "colour", np.ones((*size, 3)) * (0.3, 0.8, 0.2)
+    yield "faint noise", 0.7 + rng.normal(0, 0.02, (*size, 3))
+    yield "noise", rng.random((*size, 3))
+    yield "noise 28x28", rng.random((28, 28, 3))
+    yield "salt and pepper", (rng.random(size)[..., None] > 0.5).repeat(3, 2)
+    yield "a page in falling light", 0.9 * pictures.light(rng, *size) * np.ones(3) + rng.normal(0, 0.01, (*size, 3))
+    yield "ruled paper", lines + rng.normal(0, 0.01, lines.shape)
+    yield "ruled page on a screen", lines
+
+
+@pytest.mark.parametrize("name, array", list(empties()), ids=lambda value: value if isinstance(value, str) else "")
+def test_an_empty_picture_is_refused(model, name, array):
+    (reading,) = predict.predict_images([pictures.to_image(array)], model)
+    assert isinstance(reading, predict.NoDigit) and str(reading).startswith("no digit found")
+
+
+def test_a_transparent_picture_without_ink_is_refused(model):
+    for image in (Image.new("RGBA", (50, 50), (0, 0, 0, 0)), Image.new("LA", (50, 50), (255, 255))):
+        assert isinstance(predict.predict_images([image], model)[0], predict.NoDigit)
+
+
+# The steps of the chain
+
+def test_pieces_are_those_of_a_flood_fill():
+    mask = np.random.default_rng(0).random((40, 60)) > 0.6
+    (row, left, right), piece = predict.connected_runs(mask)
+    ours = np.zeros(mask.shape, dtype=int)
+    for r, a, b, p in zip(row, left, right, piece):
+        ours[r, a:b] = p + 1
+    flood, n = np.zeros(mask.shape, dtype=int), 0
+    for start in zip(*np.nonzero(mask)):
+        if flood[start]:
+            continue
+        n, stack = n + 1, [start]
+        while stack:
+            y, x = stack.pop()
+            if 0 <= y < 40 and 0 <= x < 60 and mask[y, x] and not flood[y, x]:
+                flood[y, x] = n
+                stack += [(y + dy, x + dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
+    assert np.array_equal(ours > 0, mask) and piece.max() + 1 == n
+    assert len(set(zip(ours[mask], flood[mask]))) == n  # one of ours for each of theirs
+    assert np.array_equal(predict.paint_runs(mask.shape, row, left, right), mask)
+
+
+def test_paper_in_falling_light_becomes_even():
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[-1:1:100j, -1:1:120j]
+    page = (0.8 - 0.2 * x + 0.1 * y - 0.1 * x * y - 0.05 * y * y)[..., None] + rng.normal(0, 0.002, (100, 120, 3))
+    page[40:60, 50:55] -= 0.5
+    difference, exact = predict.subtract_paper(page.astype(np.float32))
+    assert not exact and np.abs(difference[:30]).max() < 0.02
+    assert difference[45:55, 51:54].mean() == pytest.approx(-0.5, abs=0.02)
+
+
+def test_frame_is_mnists():
+    digits, _ = pictures.digits(50)
+    for digit in digits:
+        original = (255 * digit).astype(np.uint8)
+        big = Image.fromarray(original).resize((140, 140), Image.Resampling.BICUBIC)
+        framed = predict.see_digit(big).views[0].astype(float)
+        mass = framed / framed.sum()
+        centre = (mass.sum(1) @ np.arange(28), mass.sum(0) @ np.arange(28))
+        assert centre == pytest.approx((13.5, 13.5), abs=0.75)
+        left, top, right, bottom = predict.bounds(framed > 0)
+        assert 18 <= max(right - left, bottom - top) <= 20
+
+
+def test_thin_strokes_are_widened(seven):
+    thin = Image.new("L", (400, 400), 255)
+    ImageDraw.Draw(thin).line([(100, 100), (300, 100), (180, 330)], fill=0, width=2)
+    framed = predict.see_digit(thin).views[0]
+    assert predict.stroke_width(framed > 100) > 1.7
+
+
+# Functions
+
+def test_single_predict(tmp_path, seven, model):
+    seven.save(tmp_path / "seven.png")
+    assert predict.single_predict(tmp_path / "seven.png", save=tmp_path / "figure.png") == 7
+    assert predict.single_predict(str(tmp_path / "seven.png"), model=model) == 7
+    assert Image.open(tmp_path / "figure.png").width > 600
+    with pytest.raises(LeNetError, match="no such file"):
+        predict.single_predict(tmp_path / "eight.png")
+
+
+def test_multi_predict_counts_its_errors(tmp_path):
+    torch.manual_seed(0)
+    wrong = predict.multi_predict(20, seed=0, model=LeNet5(), save=tmp_path / "grid.png")
+    assert wrong > 10 and (tmp_path / "grid.png").exists()
+
+
+def test_a_batch_reads_like_one_by_one(model, seven):
+    images = [seven, pictures.make(pictures.photograph, 1)[0][0], Image.new("L", (28, 28)), pictures.make(pictures.as_mnist, 1)[0][0]]
+    together = predict.predict_images(images, model)
+    for image, reading in zip(images, together):
+        (alone,) = predict.predict_images([image], model)
+        assert type(alone) is type(reading)
+        if isinstance(alone, predict.Reading):
+            assert alone.probabilities == pytest.approx(reading.probabilities, abs=1e-5)
+
+
+# The script
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, seven):
+    """Good pictures and bad ones."""
+    path = tmp_path_factory.mktemp("scans")
+    seven.save(path / "1 good.png")
+    seven.save(path / "whole.jpg")
+    (path / "2 truncated.jpg").write_bytes((path / "whole.jpg").read_bytes()[:500])
+    (path / "3 empty.png").touch()
+    (path / "4 text.png").write_text("I am not a picture")
+    Image.new("L", (1, 1)).save(path / "5 pixel.png")
+    shutil.move(path / "whole.jpg", path / "6 good.jpg")
+    (path / "notes.txt").write_text("not looked at")
+    return path
+
+
+def test_lines_for_people(capsys, folder):
+    assert predict.main([str(folder / "1 good.png")]) == 0
+    out, err = capsys.readouterr()
+    assert err == "" and out.startswith(f"{folder / '1 good.png'}: 7 (") and out.endswith(" %)\n")
+
+
+def test_the_rest_of_a_folder_goes_on(capsys, folder):
+    assert predict.main([str(folder)]) == 1
+    out, err = capsys.readouterr()
+    assert [line.split(": ")[0] for line in out.splitlines()] == [str(folder / "1 good.png"), str(folder / "6 good.jpg")]
+    assert err.count("\n") == 4 and all(line.startswith("predict.py: ") for line in err.splitlines())
+
+
+def test_json_has_one_object_per_picture_in_order(run, folder, seven):
+    file = io.BytesIO()
+    seven.save(file, "PNG")
+    process = run("predict.py", folder, "-", folder / "nothing.png", "--json", stdin=file.getvalue())
+    assert process.returncode == 1 and process.stderr == ""
+    objects = [json.loads(line) for line in process.stdout.splitlines()]
+    assert [("digit" in o) for o in objects] == [True, False, False, False, False, True, True, False]
+    assert objects[0] == {**objects[0], "image": str(folder / "1 good.png"), "digit": 7, "inverted": True}
+    assert list(objects[0]) == ["image", "digit", "probability", "probabilities", "inverted"]
+    assert objects[0]["probability"] == max(objects[0]["probabilities"]) and len(objects[0]["probabilities"]) == 10
+    assert objects[6]["image"] == "-" and objects[6]["digit"] == 7
+    assert objects[7] == {"image": str(folder / "nothing.png"), "error": "no such file"}
+
+
+def test_neither_torchvision_nor_matplotlib_is_imported(run, folder):
+    code = ("import sys, predict; status = predict.main(sys.argv[1:]); "
+            "print([m for m in ('matplotlib', 'torchvision') if m in sys.modules], status)")
+    assert run("-c", code, folder / "1 good.png").stdout.endswith("[] 0\n")
+
+
+def test_a_contact_sheet(capsys, folder, tmp_path):
+    assert predict.main([str(folder), "--save", str(tmp_path / "sheet.png")]) == 1
+    assert Image.open(tmp_path / "sheet.png").width > 900
+
+
+@pytest.mark.parametrize("arguments, complaint", [
+    ([], "name a picture"), (["--multi", "0"], "--multi: must be in 1 .. 1000"), (["--multi", "5", "x.png"], "takes no pictures"),
+    (["x.png", "--seed", "1"], "no meaning without --multi"), (["--multi", "--seed", "-1"], "--seed: must be in"),
+    (["--multi", "--json"], "takes neither"), (["-", "-"], "only once"), (["x.png", "--invert", "maybe"], "invalid choice"),
+    (["x.png", "--device", "toaster"], "not available"), (["x.png", "--save", "model.py/x.png"], "can't write in model.py"),
+    (["x.png", "--jso"], "unrecognized arguments"),
+])
+def test_refusals_are_one_line_with_status_2(capsys, arguments, complaint):
+    with pytest.raises(SystemExit) as exit:
+        predict.main(arguments)
+    out, err = capsys.readouterr()
+    assert exit.value.code == 2 and out == ""
+    assert err.count("\n") == 1 and err.startswith("predict.py: ") and complaint in err
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may read everything")
+def test_no_permission(model, folder):
+    path = folder / "locked.png"
+    shutil.copy(folder / "1 good.png", path)
+    path.chmod(0)
+    (error,) = predict.predict_images([path], model)
+    assert str(error) == "no permission to read it"
+
+
+def test_a_decompression_bomb_is_refused(model):
+    file = io.BytesIO()
+    Image.new("1", (20_000, 20_000)).save(file, "PNG")
+    (error,) = predict.predict_images([io.BytesIO(file.getvalue())], model)
+    assert "more than 178 million pixels" in str(error)
+
+
+def test_a_broken_checkpoint_is_one_line_with_status_1(capsys, folder, tmp_path):
+    (tmp_path / "net.pth").write_bytes(b"nonsense")
+    assert predict.main([str(folder), "--checkpoint", str(tmp_path / "net.pth")]) == 1
+    out, err = capsys.readouterr()
+    assert out == "" and err.count("\n") == 1 and "net.pth is not a checkpoint" in err
