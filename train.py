@@ -4,6 +4,7 @@
     python train.py --epochs 5            a short run for the impatient
     python train.py --recipe classic      the lecture to the letter: Adam, lr 0.001, batch 64, 30 epochs
     python train.py --seeds 5             seeds 0..4 one after the other, mean and standard deviation
+    python train.py --resume              go on with a run that was interrupted
     python train.py --evaluate            score the checkpoint on the test set, upright and turned
 
 Writes the weights of the epoch with the lowest validation loss to Model/LeNet5.pth, the epochs' figures to
@@ -16,6 +17,7 @@ import csv
 import io
 import math
 import os
+import signal
 import statistics
 import sys
 import tempfile
@@ -238,12 +240,12 @@ def epoch_line(row, is_best):
             f"{row['valid_wrong']:5d}  {row['lr']:8.6f}  {row['seconds']:7.1f}{' *' if is_best else ''}")
 
 
-def run(settings, data, device, checkpoint):
-    """Train one network as settings say and write it to checkpoint, with history.csv beside it.
+def run(settings, data, device, checkpoint, state=None):
+    """Train one network as settings say and write it to checkpoint, with history.csv and last.pth beside it.
 
     settings: recipe, epochs, batch_size, lr, seed, limit, ingredients. data: ((images, labels) for training,
-    validation, test), uint8 on device. Returns (best_model, history, scores): scores are errors on the test set, upright
-    and turned, as the final figures of this run.
+    validation, test), uint8 on device. state: what last.pth held, to go on from there. Returns (best_model, history,
+    errors on the test set as score() gives them): the final figures of this run.
     """
     train_set, valid_set, test_set = data
     torch.manual_seed(settings["seed"])
@@ -256,28 +258,84 @@ def run(settings, data, device, checkpoint):
     steps = settings["epochs"] * len(train_loader)
     scheduler = make_schedule(optimizer, settings["lr"], steps) if "schedule" in settings["ingredients"] else None
     average = make_average(model) if "averaging" in settings["ingredients"] else None
+    parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler, "average": average}
+    parts = {name: part for name, part in parts.items() if part is not None}
+    history, best_weights = [], None
+    if state is not None:
+        for name, part in parts.items():
+            part.load_state_dict(state[name])
+        generator.set_state(state["generator"])
+        torch.set_rng_state(state["rng"])
+        history, best_weights = state["history"], state["best_weights"]
 
-    def save(model, **metadata):
+    def save_best(**metadata):
         best = best_epoch(history)
-        utils.save_checkpoint(checkpoint, model, recipe=settings["recipe"], settings=settings, seed=settings["seed"],
-                              epoch=best["epoch"], valid_loss=best["valid_loss"],
+        utils.save_checkpoint(checkpoint, best_weights, recipe=settings["recipe"], settings=settings,
+                              seed=settings["seed"], epoch=best["epoch"], valid_loss=best["valid_loss"],
                               valid_accuracy=best["valid_accuracy"], **metadata)
 
-    def on_epoch(history, best_weights):
+    def on_epoch(history, weights):
+        nonlocal best_weights
+        best_weights = weights
         is_best = best_epoch(history) is history[-1]
         print(epoch_line(history[-1], is_best), flush=True)
         if is_best:
-            save(model if average is None else average.module)
+            save_best()
         write_history(history, checkpoint.with_name("history.csv"))
+        utils.save_file(last_path(checkpoint), dict(
+            {name: part.state_dict() for name, part in parts.items()}, format_version=utils.FORMAT_VERSION,
+            settings=settings, history=history, best_weights=best_weights, generator=generator.get_state(),
+            rng=torch.get_rng_state()))
 
-    history = []
     print(HEADER, flush=True)
     best_model, _, _ = training_process(
-        model, loss_func, optimizer, train_loader, valid_loader, settings["epochs"], device,
-        scheduler=scheduler, average=average, history=history, on_epoch=on_epoch)
-    scores = score(best_model, test_set, device)
-    save(best_model, test_accuracy=100 - scores["upright"])
-    return best_model, history, scores
+        model, loss_func, optimizer, train_loader, valid_loader, settings["epochs"], device, scheduler=scheduler,
+        average=average, history=history, best_weights=best_weights, on_epoch=on_epoch)
+    errors = score(best_model, test_set, device)
+    save_best(test_accuracy=100 - errors["upright"])
+    return best_model, history, errors
+
+
+def last_path(checkpoint):
+    """Return where the whole state of a run is kept after each epoch."""
+    return checkpoint.with_name("last.pth")
+
+
+def load_last(checkpoint):
+    """Return the state of the run that was interrupted; raises LeNetError if there is none that can be used."""
+    path = last_path(checkpoint)
+    if not path.exists():
+        raise LeNetError(f"{path}: there is no run to resume; start one without --resume")
+    state = utils.read_file(path)
+    wanted = {"settings": dict, "history": list, "best_weights": dict, "model": dict, "optimizer": dict}
+    if not isinstance(state, dict) or not all(isinstance(state.get(key), kind) for key, kind in wanted.items()):
+        raise LeNetError(f"{path} is not the state of a run; delete it and start a new run")
+    return state
+
+
+def keep_previous(checkpoint):
+    """Copy a checkpoint that a new run is about to replace to NAME.previous.pth, beside it."""
+    if checkpoint.exists():
+        content = checkpoint.read_bytes()
+        utils.write_atomically(previous_path(checkpoint), lambda file: file.write(content))
+
+
+def previous_path(checkpoint):
+    return checkpoint.with_suffix(".previous" + checkpoint.suffix)
+
+
+def compare_with_previous(checkpoint, best):
+    """Return a line that says whether the new checkpoint or the one it replaced did better on validation."""
+    path = previous_path(checkpoint)
+    try:
+        old = utils.load_checkpoint(path)[1].get("valid_loss")
+    except LeNetError:
+        old = None
+    if not isinstance(old, float):
+        return None
+    better = "the new one is better" if best["valid_loss"] <= old else "the old one is better"
+    return (f"the checkpoint that was there before is kept in {os.path.relpath(path)}; validation loss "
+            f"{best['valid_loss']:.4f} now, {old:.4f} then: {better}")
 
 
 def describe(settings):
@@ -313,8 +371,8 @@ def score(model, test_set, device):
     return errors
 
 
-def draw(model, history, test_set, device, assets, recipe):
-    """Write the pictures of a run into the folder assets; return their paths."""
+def draw(model, history, train_set, test_set, device, assets, settings):
+    """Write the pictures of a run (of an evaluation, if history is None) into the folder assets; return their paths."""
     logits, labels = utils.predict_all(model, Batches(*test_set, 1000), device)
     images = test_set[0].cpu()
     figures = {
@@ -322,9 +380,17 @@ def draw(model, history, test_set, device, assets, recipe):
         "confusion_matrix.png": utils.plot_confusion(labels, logits.argmax(1)),
         "mistakes.png": utils.plot_mistakes(images, labels, logits.softmax(1)),
     }
-    if history:
+    if history is not None:
         columns = [[row[key] for row in history] for key in ("train_loss", "valid_loss", "valid_accuracy")]
-        figures["loss_curves.png"] = utils.plot_losses(*columns, title=f"LeNet-5 on MNIST, {recipe} recipe")
+        figures["loss_curves.png"] = utils.plot_losses(*columns, title=f"LeNet-5 on MNIST, {settings['recipe']} recipe")
+        if augment := make_augment(settings["ingredients"]):
+            images, labels = train_set
+            digits = torch.stack([images[labels == digit][0] for digit in labels.unique()]).cpu()
+            batch = digits.repeat(24, 1, 1, 1).float() / 255  # strokes: first quarter thicker, second thinner, rest as is
+            distorted = augment(batch, torch.Generator().manual_seed(0)).view(24, *digits.shape)
+            names = ["thicker", "thinner", "as is", "as is"] if "strokes" in settings["ingredients"] else [""] * 4
+            figures["augmentation.png"] = utils.plot_rows([digits, *distorted[[0, 6, 12, 18]]], ["MNIST", *names],
+                                                          "Training digits, and what the network sees of them in four epochs")
     for name, figure in figures.items():
         utils.save_figure(figure, assets / name)
     return [assets / name for name in figures]
@@ -372,51 +438,57 @@ def get_parser():
     def of_recipe(what, key):
         return f"{what} (default: " + ", ".join(f"{r[key]} for {name}" for name, r in RECIPES.items()) + ")"
 
-    add("--recipe", choices=RECIPES, default="modern", help="which recipe to follow")
-    add("--epochs", type=int, default=argparse.SUPPRESS, help=of_recipe("passes over the training set", "epochs"))
-    add("--batch-size", type=int, default=argparse.SUPPRESS, help=of_recipe("images per step", "batch_size"))
-    add("--lr", type=float, default=argparse.SUPPRESS, help=of_recipe("learning rate of Adam, its peak", "lr"))
-    add("--seed", type=int, default=0, help="of weights, order and distortions")
-    add("--seeds", type=int, default=1, metavar="N", help="train N seeds from --seed on; the files are the first's")
-    add("--without", action="append", default=[], metavar="INGREDIENT",
+    unset = argparse.SUPPRESS  # --resume has to know what was asked for and what is but a default
+    add("--recipe", choices=RECIPES, default=unset, help="which recipe to follow (default: modern)")
+    add("--epochs", type=int, default=unset, help=of_recipe("passes over the training set", "epochs"))
+    add("--batch-size", type=int, default=unset, help=of_recipe("images per step", "batch_size"))
+    add("--lr", type=float, default=unset, help=of_recipe("learning rate of Adam, its peak", "lr"))
+    add("--seed", type=int, default=unset, help="of weights, order and distortions (default: 0)")
+    add("--without", action="append", default=unset, metavar="INGREDIENT",
         choices=sorted({name for recipe in RECIPES.values() for name in recipe["ingredients"]}),
         help="leave an ingredient out of the recipe, may be repeated: %(choices)s")
-    add("--limit", type=int, metavar="N", help="train on the first N training images only")
+    add("--limit", type=int, default=unset, metavar="N", help="train on the first N training images only")
+    add("--seeds", type=int, default=1, metavar="N", help="train N seeds from --seed on; the files are the first's")
     add("--device", default="auto", help="auto, cpu, cuda, mps, ...")
     add("--data-dir", type=Path, default=utils.DATA, help="MNIST is in, or put into, MNIST/raw under it")
     add("--checkpoint", type=Path, default=utils.CHECKPOINT, help="file for the weights")
     add("--assets-dir", type=Path, default=utils.ASSETS, help="folder for the pictures")
+    add("--resume", action="store_true", help="go on with the run whose state is in last.pth beside the checkpoint")
     add("--evaluate", action="store_true", help="score the checkpoint on the test set instead of training")
     add("--dry-run", action="store_true", help="one batch and one epoch, to see that all works; leaves no files")
     return parser
 
 
+SETTINGS = ("recipe", "epochs", "batch_size", "lr", "seed", "limit", "without")
+
+
 def check(args):
     """Return (settings, device) of parsed arguments; raises ValueError, in one line, for what can't be done."""
-    recipe = RECIPES[args.recipe]
-    unknown = set(args.without) - set(recipe["ingredients"])
+    given = {key: value for key, value in vars(args).items() if key in SETTINGS}
+    if args.evaluate or args.resume:
+        what = "--evaluate: trains nothing" if args.evaluate else "--resume: goes on with one run"
+        useless = ["--" + key.replace("_", "-") for key in given if args.evaluate]
+        useless += ["--seeds"] * (args.seeds > 1) + ["--dry-run"] * args.dry_run + ["--resume"] * (args.evaluate and args.resume)
+        if useless:
+            raise ValueError(f"argument {what}, so {', '.join(useless)} has no meaning")
+    name = given.get("recipe", "modern")
+    recipe, without = RECIPES[name], given.pop("without", [])
+    unknown = set(without) - set(recipe["ingredients"])
     if unknown:
-        raise ValueError(f"argument --without: the {args.recipe} recipe has no {', '.join(sorted(unknown))}")
-    settings = dict(
-        recipe=args.recipe, epochs=recipe["epochs"], batch_size=recipe["batch_size"], lr=recipe["lr"], seed=args.seed,
-        limit=args.limit, ingredients=[name for name in recipe["ingredients"] if name not in args.without])
-    settings.update((key, value) for key, value in vars(args).items() if key in settings and key != "recipe")
-    n_train = utils.N_TRAINING if args.limit is None else min(args.limit, utils.N_TRAINING)
-    for name, value in (("--epochs", settings["epochs"]), ("--batch-size", settings["batch_size"]),
-                        ("--seeds", args.seeds), ("--limit", n_train)):
+        raise ValueError(f"argument --without: the {name} recipe has no {', '.join(sorted(unknown))}")
+    ingredients = [ingredient for ingredient in recipe["ingredients"] if ingredient not in without]
+    settings = dict(recipe, recipe=name, seed=0, limit=None, ingredients=ingredients) | given
+    n_train = utils.N_TRAINING if settings["limit"] is None else min(settings["limit"], utils.N_TRAINING)
+    for option, value in (("--epochs", settings["epochs"]), ("--batch-size", settings["batch_size"]),
+                          ("--seeds", args.seeds), ("--limit", n_train)):
         if value < 1:
-            raise ValueError(f"argument {name}: must be at least 1, got {value}")
+            raise ValueError(f"argument {option}: must be at least 1, got {value}")
     if not (math.isfinite(settings["lr"]) and settings["lr"] > 0):
         raise ValueError(f"argument --lr: must be a positive finite number, got {settings['lr']}")
-    if not 0 <= args.seed < 2**32:
-        raise ValueError(f"argument --seed: must be in 0 .. 2**32 - 1, got {args.seed}")
+    if not 0 <= settings["seed"] < 2**32:
+        raise ValueError(f"argument --seed: must be in 0 .. 2**32 - 1, got {settings['seed']}")
     if settings["batch_size"] > n_train:
         raise ValueError(f"argument --batch-size: {settings['batch_size']} is more than the {n_train} training images")
-    if args.evaluate:
-        given = [f"--{key.replace('_', '-')}" for key in ("epochs", "batch_size", "lr") if key in args]
-        given += ["--without"] * bool(args.without) + ["--limit"] * bool(args.limit) + ["--seeds"] * (args.seeds > 1)
-        if given or args.dry_run:
-            raise ValueError(f"argument --evaluate: trains nothing, so {' '.join(given) or '--dry-run'} has no meaning")
     if args.dry_run:
         settings["epochs"] = 1
     else:
@@ -426,6 +498,16 @@ def check(args):
         if not args.evaluate:
             utils.check_folder(args.checkpoint.parent, "--checkpoint")
     return settings, utils.pick_device(args.device)
+
+
+def check_resume(args, settings, saved):
+    """Raise ValueError, naming them, if settings that were asked for contradict the saved ones."""
+    asked = {key for key in SETTINGS if key in args}
+    if "without" in asked:
+        asked = asked - {"without"} | {"ingredients"}
+    other = [f"{key} {saved.get(key)}, not {settings[key]}" for key in sorted(asked) if settings[key] != saved.get(key)]
+    if other:
+        raise ValueError(f"argument --resume: the interrupted run has {'; '.join(other)}")
 
 
 def load_data(data_dir, device, limit=None):
@@ -442,8 +524,15 @@ def main(argv=None):
     args = parser.parse_args(argv)
     try:
         settings, device = check(args)
+        state = load_last(args.checkpoint) if args.resume else None
+        if state is not None:
+            check_resume(args, settings, state["settings"])
+            settings = state["settings"]
     except ValueError as error:
         parser.error(str(error))
+    except LeNetError as error:
+        return fail(error)
+    terminate = signal.signal(signal.SIGTERM, raise_interrupt)
     try:
         with tempfile.TemporaryDirectory() as scratch:
             if args.dry_run:
@@ -451,54 +540,81 @@ def main(argv=None):
             if args.evaluate:
                 evaluate(args, device)
             else:
-                train_seeds(args, settings, device, Path(scratch))
+                with utils.lock_folder(args.checkpoint.parent):
+                    train_seeds(args, settings, device, Path(scratch), state)
     except LeNetError as error:
-        print(f"train.py: {error}", file=sys.stderr)
-        return 1
+        return fail(error)
+    except KeyboardInterrupt as stop:
+        last = last_path(args.checkpoint)
+        print(f"train.py: stopped; every finished epoch is in {last}: python train.py --resume goes on from there"
+              if last.exists() and not args.dry_run else "train.py: stopped before the first epoch was done", file=sys.stderr)
+        return 143 if stop.args == (signal.SIGTERM,) else 130
+    finally:
+        signal.signal(signal.SIGTERM, terminate)
     return 0
+
+
+def raise_interrupt(signum, frame):
+    raise KeyboardInterrupt(signum)
+
+
+def fail(error):
+    print(f"train.py: {error}", file=sys.stderr)
+    return 1
 
 
 def evaluate(args, device):
     """Do what --evaluate asks for."""
-    model, metadata = utils.load_checkpoint(args.checkpoint, device)
+    model, _ = utils.load_checkpoint(args.checkpoint, device)
     *_, test_set = load_data(args.data_dir, device)
     report(model, test_set, device)
-    draw(model, None, test_set, device, args.assets_dir, metadata.get("recipe"))
+    draw(model, None, None, test_set, device, args.assets_dir, None)
 
 
-def train_seeds(args, settings, device, scratch):
+def train_seeds(args, settings, device, scratch, state):
     """Train args.seeds networks and say how each did on the test set."""
-    data = load_data(args.data_dir, device, args.limit)
+    utils.save_figure(utils.plot_architecture(LeNet5()), args.assets_dir / "architecture.png")  # a try: plots work here
+    data = load_data(args.data_dir, device, settings["limit"])
     if args.dry_run:  # one batch of everything
         data = [tuple(tensor[:settings["batch_size"]] for tensor in part) for part in data]
     threads = f", {torch.get_num_threads()} threads" if device.type == "cpu" else ""
     n_train, n_valid, n_test = (len(labels) for _, labels in data)
     print(f"LeNet-5 on {device}{threads}: {n_train:,} training, {n_valid:,} validation, {n_test:,} test images")
-    results = []
-    for seed in range(args.seed, args.seed + args.seeds):
+    if state is None:
+        keep_previous(args.checkpoint)
+        last_path(args.checkpoint).unlink(missing_ok=True)  # of an older run
+    results, first = [], settings["seed"]
+    for seed in range(first, first + args.seeds):
         settings = dict(settings, seed=seed)
         print(describe(settings))
-        first = seed == args.seed
-        checkpoint = args.checkpoint if first else scratch / f"seed{seed}.pth"
+        checkpoint = args.checkpoint if seed == first else scratch / f"seed{seed}.pth"
         started = time.perf_counter()
-        model, history, errors = run(settings, data, device, checkpoint)
+        model, history, errors = run(settings, data, device, checkpoint, state)
         best = best_epoch(history)
         print(f"best epoch {best['epoch']} (validation loss {best['valid_loss']:.4f}) after "
               f"{time.perf_counter() - started:.0f} s; test accuracy {100 - errors['upright']:.2f} % "
               f"({round(errors['upright'] * n_test / 100)} of {n_test:,} wrong)", flush=True)
         results.append(dict(valid=best["valid_accuracy"], **{key: 100 - value for key, value in errors.items()}))
-        if first:
-            pictures = draw(model, history, data[2], device, args.assets_dir, settings["recipe"])
+        if seed == first:
+            pictures = draw(model, history, data[0], data[2], device, args.assets_dir, settings)
             written = [args.checkpoint, args.checkpoint.with_name("history.csv"), *pictures]
             if not args.dry_run:
                 print("written: " + " ".join(os.path.relpath(path) for path in written))
+                comparison = compare_with_previous(args.checkpoint, best)
     if args.seeds > 1:
-        print("accuracy in %    " + "".join(f"{key:>9}" for key in results[0]))
-        for seed, result in enumerate(results, args.seed):
-            print(f"  seed {seed:<9} " + "".join(f"{value:9.2f}" for value in result.values()))
-        columns = list(zip(*(result.values() for result in results)))
-        print("  mean           " + "".join(f"{statistics.mean(column):9.3f}" for column in columns))
-        print("  std            " + "".join(f"{statistics.stdev(column):9.3f}" for column in columns))
+        summarise(results, first)
+    if not args.dry_run and comparison:
+        print(comparison)
+
+
+def summarise(results, first):
+    """Print each seed's accuracies, their mean and standard deviation."""
+    print("accuracy in %    " + "".join(f"{key:>9}" for key in results[0]))
+    for seed, result in enumerate(results, first):
+        print(f"  seed {seed:<9} " + "".join(f"{value:9.2f}" for value in result.values()))
+    columns = list(zip(*(result.values() for result in results)))
+    print("  mean           " + "".join(f"{statistics.mean(column):9.3f}" for column in columns))
+    print("  std            " + "".join(f"{statistics.stdev(column):9.3f}" for column in columns))
 
 
 if __name__ == "__main__":

@@ -4,9 +4,12 @@ Importing this module is quick: torchvision and matplotlib are imported by the f
 """
 
 import argparse
+import contextlib
 import hashlib
+import io
 import os
 import tempfile
+import warnings
 from pathlib import Path
 
 import torch
@@ -75,6 +78,23 @@ def check_folder(folder, argument):
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         raise ValueError(f"argument {argument}: can't write in {folder} ({error.strerror})") from error
+
+
+@contextlib.contextmanager
+def lock_folder(folder):
+    """Hold folder for one training; raises LeNetError if another one holds it. The lock dies with its process."""
+    try:
+        import fcntl
+    except ImportError:  # Windows: files are still written whole, by renaming
+        yield
+        return
+    with open(Path(folder) / ".lock", "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise LeNetError(f"another training is writing into {folder}; wait for it, or give this one another "
+                             "--checkpoint folder") from None
+        yield
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -234,19 +254,39 @@ def write_atomically(path, write):
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except (OSError, RuntimeError) as error:  # torch.save reports a full disk as RuntimeError
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        raise LeNetError(f"{path} could not be written ({reason}); what was there before is untouched") from error
+    except OSError as error:
+        raise LeNetError(f"{path} could not be written ({error.strerror or error}); what was there before is untouched") from error
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def save_checkpoint(path, model, **metadata):
-    """Write model's weights and metadata (numbers, strings, dicts of them) to path, all on the CPU."""
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+def save_file(path, content):
+    """Write content, plain types and tensors, to path as torch.save does, but atomically."""
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    write_atomically(path, lambda file: file.write(buffer.getbuffer()))
+
+
+def read_file(path):
+    """Return what save_file wrote. Nothing in it is executed. Raises LeNetError, in one line, if it is anything else."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # the unpickler meets arbitrary bytes here and may raise anything
+        if "LeNet5" in str(error):
+            raise LeNetError(f"{path} holds a whole pickled module, which could run code when loaded; its owner can "
+                             "convert it: torch.save(torch.load(file, weights_only=False).state_dict(), file)") from error
+        raise LeNetError(f"{path} is not a checkpoint that can be loaded safely: it is damaged, or train.py did not "
+                         "make it") from error
+
+
+def save_checkpoint(path, weights, **metadata):
+    """Write a state dict of LeNet5 and metadata (numbers, strings, dicts of them) to path, all on the CPU."""
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     checkpoint = dict(format_version=FORMAT_VERSION, torch_version=str(torch.__version__), mean=MEAN, std=STD,
                       **metadata, weights=weights)
-    write_atomically(path, lambda file: torch.save(checkpoint, file))
+    save_file(path, checkpoint)
 
 
 def load_checkpoint(path=CHECKPOINT, device="cpu"):
@@ -258,13 +298,7 @@ def load_checkpoint(path=CHECKPOINT, device="cpu"):
     path = Path(path)
     if not path.is_file():
         raise LeNetError(f"{path}: no such checkpoint; python train.py makes one")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # the unpickler meets arbitrary bytes here and may raise anything
-        if "LeNet5" in str(error):
-            raise LeNetError(f"{path} holds a whole pickled module, which could run code when loaded; its owner can "
-                             "convert it: torch.save(torch.load(file, weights_only=False).state_dict(), file)") from error
-        raise LeNetError(f"{path} is not a checkpoint that can be loaded safely: damaged, or not made by train.py") from error
+    content = read_file(path)
     metadata = {}
     weights = content
     if isinstance(content, dict) and "format_version" in content:
@@ -400,6 +434,24 @@ def plot_digits(images, titles, wrong, heading, columns=10):
     for ax, image, title, is_wrong in zip(figure.axes, images, titles, wrong):
         ax.imshow(image[0].numpy(), cmap="gray", vmin=0, vmax=255)
         ax.set_title(title, fontsize=9, pad=3, color=WRONG if is_wrong else "black")
+    return figure
+
+
+def plot_rows(rows, names, heading):
+    """Return a Figure with one row of pictures, float or uint8 (N, 1, 32, 32), for each name."""
+    from matplotlib.figure import Figure
+
+    strips = [torch.cat([F.pad(image[0].float() / image.max(), (1, 1, 1, 1), value=1.0) for image in row], dim=1)
+              for row in rows]
+    mosaic = torch.cat(strips)
+    figure = Figure(figsize=(9, 9 * mosaic.shape[0] / mosaic.shape[1] + 0.4), layout="constrained")
+    ax = figure.subplots()
+    ax.imshow(mosaic.numpy(), cmap="gray", vmin=0, vmax=1)
+    ax.set_title(heading, fontsize=11)
+    ax.set_xticks([])
+    ax.set_yticks([34 * (i + 0.5) for i in range(len(rows))], names, fontsize=10)
+    ax.tick_params(left=False)
+    ax.spines[:].set_visible(False)
     return figure
 
 

@@ -251,6 +251,8 @@ def test_dry_run_leaves_no_trace(run):
     (["--checkpoint", "model.py/net.pth"], "--checkpoint: can't write in model.py"),
     (["--checkpoint", "Model"], "Model is a folder"),
     (["--evaluate", "--epochs", "3"], "--epochs has no meaning"),
+    (["--resume", "--seeds", "2"], "--seeds has no meaning"),
+    (["--resume", "--evaluate"], "--resume has no meaning"),
     (["--epoch", "3"], "unrecognized arguments: --epoch"),
 ])
 def test_refusals_are_one_line_with_status_2(capsys, arguments, complaint):
