@@ -222,7 +222,7 @@ def bench_predict(repeats=9):
         huge = Image.fromarray(rng_page).resize((10_000, 10_000))
         huge.paste((0, 0, 0), (4000, 2000, 5000, 8000))
         huge.save(folder / "huge.png", compress_level=1)
-        code = "import predict, resource; predict.main(['%s']); print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+        code = "import predict; predict.main(['%s']); print(open('/proc/self/status').read().split('VmHWM:')[1].split()[0])"
         output = subprocess.run([sys.executable, "-c", code % (folder / "huge.png")], cwd=ROOT, capture_output=True, text=True)
         print(f"100 megapixels: {int(output.stdout.split()[-1]) / 1024:.0f} MB (bar 1000)")
 

@@ -35,6 +35,21 @@ def run():
     return run_script
 
 
+@pytest.fixture(scope="session")
+def parts(mnist):
+    train_set, valid_set = utils.split_validation(*mnist)
+    return train_set, valid_set, utils.load_mnist(train=False)
+
+
+@pytest.fixture
+def small_data(parts, monkeypatch):
+    """train.main() in this process validates and tests on 500 images only, and doesn't load them each time."""
+    def load_data(data_dir, device, limit=None):
+        return [tuple(tensor[:n] for tensor in part) for part, n in zip(parts, (limit, 500, 500))]
+
+    monkeypatch.setattr("train.load_data", load_data)
+
+
 @pytest.fixture(autouse=True)
 def fixed_seed():
     torch.manual_seed(0)

@@ -42,11 +42,11 @@ def accuracy(model, images, labels):
     (pictures.paint, 0.95), (pictures.screen, 0.95), (pictures.turned, 0.95), (pictures.small_scan, 0.96),
 ], ids=lambda value: getattr(value, "__name__", ""))
 def test_pictures_as_people_make_them(model, kind, floor):
-    assert accuracy(model, *pictures.make(kind, 150, seed=1)) >= floor
+    assert accuracy(model, *pictures.make(kind, 100, seed=1)) >= floor
 
 
 def test_corruptions_of_28x28_digits(model):
-    means = [accuracy(model, *pictures.make(pictures.corrupted(c), 60, seed=1)) for c in pictures.CORRUPTIONS]
+    means = [accuracy(model, *pictures.make(pictures.corrupted(c), 30, seed=1)) for c in pictures.CORRUPTIONS]
     assert np.mean(means) >= 0.91
 
 

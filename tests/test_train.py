@@ -201,12 +201,13 @@ def test_a_run_writes_what_it_says(trained):
     assert f"test accuracy {metadata['test_accuracy']:.2f} %" in process.stdout
 
 
-def test_the_same_seed_gives_the_same_weights(trained, tmp_path):
-    folder, _ = trained
-    for arguments in (small(tmp_path), small(tmp_path, "--seed", "1", "--checkpoint", tmp_path / "out" / "other.pth")):
+def test_the_same_seed_gives_the_same_weights(small_data, tmp_path):
+    weights = []
+    for seed, name in ((5, "one"), (5, "same"), (6, "other")):
+        arguments = small(tmp_path, "--seed", seed, "--checkpoint", tmp_path / name / "net.pth")
         assert train.main([str(argument) for argument in arguments[1:]]) == 0
-    one, same, other = (utils.load_checkpoint(path)[0].state_dict() for path in (
-        folder / "out" / "net.pth", tmp_path / "out" / "net.pth", tmp_path / "out" / "other.pth"))
+        weights.append(utils.load_checkpoint(tmp_path / name / "net.pth")[0].state_dict())
+    one, same, other = weights
     assert all(torch.equal(one[name], same[name]) for name in one)
     assert not any(torch.equal(one[name], other[name]) for name in one)
 
