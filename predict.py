@@ -12,6 +12,7 @@ below, in the order in which they are applied; see_digit() runs them all.
 
 import io
 import json
+import logging
 import sys
 import warnings
 from collections import namedtuple
@@ -25,10 +26,13 @@ from PIL import Image, ImageFilter, UnidentifiedImageError
 import utils
 from utils import LeNetError
 
+MAX_PIXELS = 120_000_000  # a picture with more is refused: it would not fit into a gigabyte of memory
 WORK_SIZE = 256         # pixels on the long side: enough for any digit, and quick
 SURE = 0.80             # below this probability a reading gets a question mark
 SUFFIXES = {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm",
             ".pbm", ".pnm", ".tga", ".ico", ".jp2", ".j2k", ".avif", ".pcx", ".heic", ".heif"}
+
+SILENCE = logging.NullHandler()
 
 Seen = namedtuple("Seen", "views box inverted")
 Seen.__doc__ = """What was found in a picture.
@@ -57,17 +61,20 @@ def open_picture(source):
 
     Of an animation it is the first frame. Raises LeNetError, in one line, for everything that is not a picture.
     """
+    logging.getLogger("PIL").addHandler(SILENCE)  # what is wrong with a file is said once, by us
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of broken metadata, and of sizes that are still within reason
             image = source if isinstance(source, Image.Image) else Image.open(source)
+            if image.width * image.height > MAX_PIXELS:
+                raise Image.DecompressionBombError
             image.draft("RGB", (2 * WORK_SIZE, 2 * WORK_SIZE))  # a JPEG is reduced while it is decoded
             image.load()
             return image
     except UnidentifiedImageError:
         raise LeNetError("not a picture in any format that Pillow reads") from None
     except Image.DecompressionBombError:
-        raise LeNetError("more than 178 million pixels; reduce the picture first") from None
+        raise LeNetError(f"more than {MAX_PIXELS // 10**6} million pixels; reduce the picture first") from None
     except FileNotFoundError:
         raise LeNetError("no such file") from None
     except IsADirectoryError:
@@ -85,7 +92,6 @@ def to_array(image):
 
     A transparent picture is laid on a ground that its ink contrasts with.
     """
-    orientation = image.getexif().get(0x0112)
     factor = max(1, max(image.size) // WORK_SIZE)
     strips = []  # of whole cells of factor x factor pixels: a huge picture is never converted as a whole
     for top in range(0, image.height, 64 * factor):
@@ -102,8 +108,7 @@ def to_array(image):
     array = array.reshape(*array.shape[:2], -1)
     if max(array.shape) > WORK_SIZE:
         array = shrink(array)
-    if orientation in UPRIGHT:
-        array = UPRIGHT[orientation](array)
+    array = UPRIGHT.get(orientation(image), np.asarray)(array)
     return lay_on_ground(array) if array.shape[2] == 4 else array
 
 
@@ -114,6 +119,14 @@ def shrink(array):
     planes = torch.from_numpy(np.ascontiguousarray(array)).permute(2, 0, 1)[None]
     small = torch.nn.functional.interpolate(planes, size, mode="bilinear", antialias=True)
     return small[0].permute(1, 2, 0).numpy()
+
+
+def orientation(image):
+    """Return the orientation that a camera noted in image's EXIF data, or None."""
+    try:
+        return image.getexif().get(0x0112)
+    except Exception:  # broken metadata are no reason to refuse the picture
+        return None
 
 
 # EXIF's orientations: what turns the stored rows and columns upright
@@ -232,7 +245,7 @@ def find_ink(difference, invert=None):
     else:
         pixels = difference.reshape(-1, channels)
         strength = np.einsum("ij,ij->i", pixels, pixels)
-        strong = pixels[strength >= np.partition(strength, int(0.98 * len(strength)))[int(0.98 * len(strength))]]
+        strong = pixels[strength >= quantile(strength, 0.98)]
         axis = np.linalg.eigh(strong.T @ strong)[1][:, -1].astype(np.float32)
         along = (pixels @ axis).reshape(difference.shape[:2])
     darker = axis.sum() if channels == 1 else axis @ LUMA
@@ -258,14 +271,14 @@ def find_digit(ink, exact=False):
     there are none of these, most likely, and a lower threshold keeps the faint parts of a coarse scan. Raises NoDigit
     if there is too little contrast, if the ink is scattered, or if it is but lines across the picture.
     """
-    level = np.percentile(ink, 99.9)
+    level = quantile(ink, 0.999)
     if level < MIN_CONTRAST:
         raise NoDigit("no digit found: the picture is blank")
     height, width = ink.shape
     found = None
     for threshold in (0.5, 0.3) if exact else (0.5,):
         mask, share, n_pieces = heaviest_piece(ink, ink > threshold * level, edge_penalty=1.0 if exact else 0.2)
-        if threshold == 0.5 and (share < 0.2 or (share < 0.45 and n_pieces >= 15) or count_holes(mask) > 22):
+        if threshold == 0.5 and (share < 0.2 or (share < 0.45 and n_pieces >= 15) or euler_number(mask) < -21):
             raise NoDigit("no digit found: only scattered specks")  # digits: above 0.4, 0.5 as a rule; noise: below 0.3
         left, top, right, bottom = bounds(mask)
         if max(right - left, bottom - top) < SMALLEST:
@@ -286,6 +299,8 @@ def heaviest_piece(ink, mask, edge_penalty):
     """
     height, width = mask.shape
     runs, piece = connected_runs(mask)
+    if piece.max() == 0:
+        return mask, 1.0, 1
     row, left, right = runs
     total = np.concatenate([[0], np.cumsum(ink, dtype=np.float64)])
     mass = np.bincount(piece, total[row * width + right] - total[row * width + left])
@@ -306,13 +321,14 @@ def heaviest_piece(ink, mask, edge_penalty):
     return digit, mass.max() / mass.sum(), len(mass)
 
 
-def count_holes(mask):
-    """Return the number of holes in the one piece that mask holds, from its Euler number (Gray 1971)."""
-    m = np.pad(mask, 1).astype(np.int8)
-    a, b, c, d = m[:-1, :-1], m[:-1, 1:], m[1:, :-1], m[1:, 1:]
-    corners = a + b + c + d
-    euler = np.count_nonzero(corners == 1) - np.count_nonzero(corners == 3) - 2 * np.count_nonzero((corners == 2) & (a == d))
-    return 1 - euler // 4
+def euler_number(mask):
+    """Return the number of pieces minus the number of holes of a bool mask (Gray 1971, from its 2x2 corners)."""
+    m = np.zeros((mask.shape[0] + 2, mask.shape[1] + 2), dtype=np.int8)
+    m[1:-1, 1:-1] = mask
+    a, d = m[:-1, :-1], m[1:, 1:]
+    corners = a + m[:-1, 1:] + m[1:, :-1] + d
+    one, two, three = (corners == 1), (corners == 2) & (a == d), (corners == 3)
+    return (np.count_nonzero(one) - np.count_nonzero(three) - 2 * np.count_nonzero(two)) // 4
 
 
 def extreme(function, values, piece):
@@ -328,12 +344,14 @@ def without_specks(ink):
     Strokes of one pixel have to survive where they can, and in a large picture specks are too light to be taken for the
     digit. Raises NoDigit if hardly any full ink is left: the picture is noise.
     """
-    level = np.percentile(ink, 99.9)
-    if max(ink.shape) > 64 or level < MIN_CONTRAST or connected_runs(ink > 0.5 * level)[1].max() < 20:
+    if max(ink.shape) > 64:
+        return ink
+    level = quantile(ink, 0.999)
+    if level < MIN_CONTRAST or euler_number(ink > 0.5 * level) < 18:
         return ink
     picture = Image.fromarray((255 / level * ink).clip(0, 255).astype(np.uint8)).filter(ImageFilter.MedianFilter(3))
     calm = np.asarray(picture, dtype=np.float32) / 255
-    if np.percentile(calm, 98.5) < 0.7:
+    if quantile(calm, 0.985) < 0.7:
         raise NoDigit("no digit found: only noise")
     return calm * level
 
@@ -363,7 +381,7 @@ def connected_runs(mask):
         root = root[root]
         if (root == before).all():
             break
-    _, piece = np.unique(root, return_inverse=True)
+    piece = (np.cumsum(root == np.arange(len(root))) - 1)[root]
     row = start // (width + 1)
     return (row, start - row * (width + 1), end - row * (width + 1)), piece
 
@@ -418,6 +436,12 @@ def frame(ink, mask, level):
     return framed
 
 
+def quantile(array, share):
+    """Return the value that this share of array stays below or reaches."""
+    index = int(share * (array.size - 1))
+    return float(np.partition(array, index, axis=None)[index])
+
+
 def bounds(mask):
     """Return (left, top, right, bottom), the last two exclusive, of the True pixels in mask."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
@@ -440,7 +464,7 @@ def stroke_width(mask):
 
 def stretch(ink):
     """Return a picture that is 28x28 already as it is, uint8, white on black, its contrast stretched to 0..255."""
-    return (255 * np.clip(ink / np.percentile(ink, 99), 0, 1)).astype(np.uint8)
+    return (255 * np.clip(ink / quantile(ink, 0.99), 0, 1)).astype(np.uint8)
 
 
 def see_digit(image, invert=None):

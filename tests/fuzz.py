@@ -25,11 +25,11 @@ FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "TGA", "ICO", "JP
 
 def seeds():
     """Return valid files of all formats, as bytes."""
-    digits, _ = pictures.digits(len(FORMATS))
+    images, _ = pictures.uci()
     files = []
-    for format, digit in zip(FORMATS, digits):
+    for format, image in zip(FORMATS, images):
         file = io.BytesIO()
-        pictures.to_image(1 - pictures.enlarge(digit, 64)).convert("RGB").save(file, format)
+        image.resize((64, 64)).convert("RGB").save(file, format)
         files.append(file.getvalue())
     return files
 

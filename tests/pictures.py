@@ -334,3 +334,73 @@ def make(kind, n, seed=0):
     images, labels = digits(n, seed)
     rng = np.random.default_rng([seed, sum(kind.__name__.encode())])
     return [kind(image, rng) for image in images], labels
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The table: accuracy of each kind, of the whole chain and without its steps
+
+def variations():
+    """Yield (name, {function of predict: what takes its place})."""
+    import predict
+
+    original = {name: getattr(predict, name) for name in ("to_array", "see_digit", "heaviest_piece", "find_digit")}
+
+    def grey(image):
+        array = original["to_array"](image)
+        return array if array.shape[2] == 1 else (array @ predict.LUMA)[..., None]
+
+    def flat(array):
+        border = np.concatenate([array[0], array[-1], array[:, 0], array[:, -1]])
+        return array - np.median(border, axis=0), False
+
+    def all_ink(ink, mask, edge_penalty):
+        return mask, *original["heaviest_piece"](ink, mask, edge_penalty)[1:]
+
+    def one_view(which):
+        def see(image, invert=None):
+            seen = original["see_digit"](image, invert)
+            return seen._replace(views=[seen.views[which if len(seen.views) > 1 else 0]])
+
+        return see
+
+    def lecture(image, invert=None):
+        small = np.asarray(image.convert("L").resize((28, 28), Image.Resampling.BILINEAR))
+        return predict.Seen([small], (0, 0, 1, 1), False)
+
+    yield "whole chain", {"see_digit": predict.see_digit}
+    yield "plain grey", {"to_array": grey}
+    yield "flat paper", {"subtract_paper": flat}
+    yield "all the ink", {"heaviest_piece": all_ink}
+    yield "specks stay", {"without_specks": lambda ink: ink}
+    yield "thin pens stay", {"PEN": 0}
+    yield "re-framed only", {"see_digit": one_view(0)}
+    yield "28x28 as it is", {"see_digit": one_view(1)}
+    yield "the lecture's", {"see_digit": lecture}
+
+
+def main(n):
+    from unittest import mock
+
+    import predict
+    import utils
+
+    model, _ = utils.load_checkpoint()
+    sets = {kind.__name__: make(kind, n) for kind in KINDS + [corrupted(c) for c in CORRUPTIONS]} | {"uci": uci()}
+    names = [name for name, _ in variations()]
+    print(f"accuracy in %  {'  '.join(f'{name:>14}' for name in names)}", flush=True)
+    means = []
+    for kind, (images, labels) in sets.items():
+        row = []
+        for _, changes in variations():
+            with mock.patch.multiple(predict, **changes):
+                readings = predict.predict_images(images, model)
+            right = [isinstance(r, predict.Reading) and r.digit == label for r, label in zip(readings, labels)]
+            row.append(100 * np.mean(right))
+        if kind in {c.__name__ for c in CORRUPTIONS}:
+            means.append(row)
+        print(f"{kind:14} {'  '.join(f'{value:14.2f}' for value in row)}", flush=True)
+    print(f"{'corruptions':14} {'  '.join(f'{value:14.2f}' for value in np.mean(means, axis=0))}")
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 500)

@@ -1,0 +1,51 @@
+"""What the README promises is there: its commands parse, its pictures and files exist."""
+
+import re
+import shlex
+import subprocess
+
+import pytest
+
+import predict
+import train
+import utils
+
+README = (utils.ROOT / "README.md").read_text()
+COMMANDS = sorted({re.split(r"\s{2,}|[|`]", line)[0].strip()
+                   for line in re.findall(r"python ((?:train|predict)\.py[^\n`]*)", README)} - {"train.py --help"})
+
+
+def test_there_are_commands():
+    assert len(COMMANDS) > 10
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_parses(command):
+    script, *arguments = shlex.split(command)
+    get_parser = {"train.py": train.get_parser, "predict.py": predict.get_parser}[script]
+    get_parser().parse_args(arguments)
+
+
+@pytest.mark.parametrize("path", sorted(set(re.findall(r"\]\((\w[^):]*)\)", README)
+                                            + re.findall(r"`((?:\w+/)?\w+\.(?:py|npz|csv))`", README))))
+def test_a_file_exists(path):
+    assert (utils.ROOT / path).exists() or (utils.ROOT / "tests" / path).exists()
+
+
+@pytest.mark.parametrize("marker, script", [("train", "train.py"), ("tests", "-m pytest")])
+def test_the_two_commands_set_themselves_up(marker, script):
+    (command,) = re.findall(rf"<!-- {marker} -->\n```bash\n(.*)\n```", README)
+    assert command.startswith("python3 -m venv .venv && .venv/bin/pip install -q -r requirements.txt && .venv/bin/python")
+    assert script in command and subprocess.run(["bash", "-n", "-c", command]).returncode == 0
+
+
+def test_nothing_was_left_to_fill_in():
+    assert "@@" not in README and "TODO" not in README
+
+
+def test_the_committed_network_is_the_default_recipe_s():
+    _, metadata = utils.load_checkpoint()
+    recipe = train.RECIPES["modern"]
+    assert metadata["recipe"] == "modern" and metadata["seed"] == 0
+    assert metadata["settings"] == dict(recipe, recipe="modern", seed=0, limit=None, ingredients=list(recipe["ingredients"]))
+    assert f"{metadata['test_accuracy']:.2f} %" in README
