@@ -66,10 +66,10 @@ def lecture_pass(model, loader):
 def make_ours(recipe, batch_size, images, labels, ingredients):
     torch.manual_seed(0)
     model = LeNet5().to(memory_format=torch.channels_last)
-    optimizer = torch.optim.Adam(model.parameters(), lr=train.RECIPES[recipe]["lr"], fused=True)
+    optimizer = train.make_optimizer(model, train.RECIPES[recipe]["lr"], "cpu", paces="paces" in ingredients)
     loader = utils.Batches(images, labels, batch_size, torch.Generator().manual_seed(0), train.make_augment(ingredients))
     average = train.make_average(model) if "averaging" in ingredients else None
-    scheduler = train.make_schedule(optimizer, 0.003, 10**6) if "schedule" in ingredients else None
+    scheduler = train.make_schedule(optimizer, 10**6) if "schedule" in ingredients else None
 
     def epoch():
         train.train(loader, model, nn.CrossEntropyLoss(), optimizer, "cpu", scheduler=scheduler, average=average)

@@ -114,14 +114,24 @@ def test_average_follows_its_formula():
 
 def test_schedule_fits_itself_to_the_number_of_steps():
     for steps in (100, 1000):
-        optimizer = torch.optim.Adam(LeNet5().parameters(), lr=0.1)
-        scheduler, rates = train.make_schedule(optimizer, 0.1, steps), []
+        optimizer = train.make_optimizer(LeNet5(), 0.1, "cpu")
+        scheduler, rates = train.make_schedule(optimizer, steps), []
         for _ in range(steps):
             rates.append(optimizer.param_groups[0]["lr"])
             optimizer.step()
             scheduler.step() if len(rates) < steps else None
         assert max(rates) == pytest.approx(0.1) and rates.index(max(rates)) == pytest.approx(0.05 * steps, abs=2)
         assert rates[-1] < 1e-4 and rates[0] < 0.01
+
+
+def test_paces_multiply_the_rate_of_the_convolutions():
+    model = LeNet5()
+    for paces in (False, True):
+        rates = {name: group["lr"] for (name, _), group in zip(
+            model.named_parameters(), train.make_optimizer(model, 0.1, "cpu", paces).param_groups)}
+        for layer, pace in {**train.PACES, "classifier.0": 1, "classifier.2": 1}.items():
+            for kind in ("weight", "bias"):
+                assert rates[f"{layer}.{kind}"] == pytest.approx(0.1 * (pace if paces else 1))
 
 
 # Augmentation
