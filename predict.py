@@ -68,7 +68,7 @@ def open_picture(source):
             image = source if isinstance(source, Image.Image) else Image.open(source)
             if image.width * image.height > MAX_PIXELS:
                 raise Image.DecompressionBombError
-            image.draft("RGB", (2 * WORK_SIZE, 2 * WORK_SIZE))  # a JPEG is reduced while it is decoded
+            image.draft("RGB", (WORK_SIZE, WORK_SIZE))  # a JPEG is reduced while it is decoded
             image.load()
             return image
     except UnidentifiedImageError:
@@ -96,15 +96,15 @@ def to_array(image):
     strips = []  # of whole cells of factor x factor pixels: a huge picture is never converted as a whole
     for top in range(0, image.height, 64 * factor):
         strip = image if factor == 1 else image.crop((0, top, image.width, min(top + 64 * factor, image.height)))
-        strips.append(np.asarray(plain_mode(strip).reduce(factor) if factor > 1 else plain_mode(strip)))
+        strips.append(np.asarray(plain_mode(strip).reduce(factor)))
         if factor == 1:
             break
     array = np.concatenate(strips)
     if array.dtype == np.uint8:
         array = array.astype(np.float32) / 255
     else:  # 16 and 32 bits: the depth that was meant is not recorded
-        array = np.nan_to_num(array.astype(np.float32), posinf=0, neginf=0)
-        array = array / (255 if array.max() <= 255 else max(65535, array.max()))
+        array = np.maximum(np.nan_to_num(array.astype(np.float32), posinf=0, neginf=0), 0)
+        array = array / next(white for white in (1, 255, 65535, array.max()) if array.max() <= white)
     array = array.reshape(*array.shape[:2], -1)
     if max(array.shape) > WORK_SIZE:
         array = shrink(array)

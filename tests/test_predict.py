@@ -93,6 +93,7 @@ def encodings(image):
     ways = {
         "RGB.png": (image, {}), "L.png": (grey, {}), "1.png": (image.convert("1"), {}), "P.png": (image.convert("P"), {}),
         "I;16.png": (sixteen, {}), "I;16.tif": (sixteen, {}), "F.tif": (grey.convert("F"), {}),
+        "F up to 1.tif": (Image.fromarray(np.asarray(grey, dtype=np.float32) / 255), {}),
         "LA.png": (filled("LA", 0).convert("LA"), {}), "RGBA black ink.png": (filled("RGBA", (0, 0, 0, 0)), {}),
         "RGBA white ink.png": (filled("RGBA", (255, 255, 255, 0)), {}), "RGBA opaque.png": (image.convert("RGBA"), {}),
         "P transparent.png": (image.convert("P"), dict(transparency=image.convert("P").getpixel((0, 0)))),
