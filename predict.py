@@ -195,15 +195,16 @@ def subtract_paper(array):
         saturated = (np.abs(border - extreme) < 0.012).all(axis=1).mean()
         if saturated > 0.2 and (np.abs(border - extreme).max(axis=1) > 0.5).mean() > 0.1:
             return array - np.float32(extreme), True
-    step = max(1, max(height, width) // 48)
-    small = array[step // 2::step, step // 2::step].reshape(-1, channels)
     terms, trust = quadratic_terms(height, width)
-    terms_small = terms[step // 2::step, step // 2::step].reshape(-1, 6)
-    trust = trust[step // 2::step, step // 2::step].reshape(-1)
+    y, x = (max(1, side // 48) for side in (height, width))
+    some = slice(y // 2, None, y), slice(x // 2, None, x)  # of the pixels are enough for six coefficients
+    small, terms_small, trust = array[some].reshape(-1, channels), terms[some].reshape(-1, 6), trust[some].ravel()
     weight = trust
     for _ in range(4):
         weighted = terms_small * weight[:, None]
-        surface = np.linalg.solve(weighted.T @ terms_small, weighted.T @ small)
+        normal = weighted.T @ terms_small
+        normal += 1e-5 * np.trace(normal) * np.eye(6, dtype=np.float32)  # a picture may be one pixel wide
+        surface = np.linalg.solve(normal, weighted.T @ small)
         residual = np.abs(small - terms_small @ surface).max(axis=1)
         spread = max(0.01, 1.5 * np.median(residual))
         weight = trust / (1 + (residual / spread) ** 4)

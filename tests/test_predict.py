@@ -159,6 +159,14 @@ def test_an_empty_picture_is_refused(model, name, array):
     assert isinstance(reading, predict.NoDigit) and str(reading).startswith("no digit found")
 
 
+@pytest.mark.parametrize("size", [(1, 1), (2, 2), (3, 3), (1, 40), (40, 1), (2, 300), (5, 5)])
+def test_a_tiny_picture_is_read_or_refused(model, size):
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        (reading,) = predict.predict_images([pictures.to_image(rng.random((*size, 3)))], model)
+        assert isinstance(reading, (predict.Reading, predict.NoDigit))
+
+
 def test_a_transparent_picture_without_ink_is_refused(model):
     for image in (Image.new("RGBA", (50, 50), (0, 0, 0, 0)), Image.new("LA", (50, 50), (255, 255))):
         assert isinstance(predict.predict_images([image], model)[0], predict.NoDigit)
