@@ -233,8 +233,11 @@ def make_optimizer(model, lr, device, paces=False):
     C3, 400 in C5. Fewer inputs bear a higher rate (Yang et al. 2022, "Tensor Programs V", section 3, for the argument;
     the numbers are from validation loss).
     """
-    groups = [dict(params=[parameter], lr=lr * (PACES.get(name.rpartition(".")[0], 1.0) if paces else 1.0))
-              for name, parameter in model.named_parameters()]
+    groups = {}
+    for name, parameter in model.named_parameters():
+        pace = PACES.get(name.rpartition(".")[0], 1.0) if paces else 1.0
+        groups.setdefault(pace, []).append(parameter)
+    groups = [dict(params=parameters, lr=lr * pace) for pace, parameters in groups.items()]
     return torch.optim.Adam(groups, lr=lr, fused=torch.device(device).type in ("cpu", "cuda"))
 
 
