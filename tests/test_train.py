@@ -222,6 +222,22 @@ def test_the_same_seed_gives_the_same_weights(small_data, tmp_path):
     assert not any(torch.equal(one[name], other[name]) for name in one)
 
 
+def test_several_seeds_end_in_their_mean(small_data, tmp_path, capsys):
+    arguments = small(tmp_path, "--seeds", "2", "--epochs", "1")
+    assert train.main([str(argument) for argument in arguments[1:]]) == 0
+    table = capsys.readouterr().out.split("accuracy in %")[1].splitlines()
+    seed0, seed1, mean, _ = ([float(value) for value in line.split()[-4:]] for line in table[1:5])
+    assert mean == pytest.approx([(a + b) / 2 for a, b in zip(seed0, seed1)], abs=0.01) and seed0 != seed1
+    assert utils.load_checkpoint(tmp_path / "out" / "net.pth")[1]["seed"] == 0
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_on_a_gpu(small_data, tmp_path):
+    arguments = small(tmp_path, "--device", "cuda")
+    assert train.main([str(argument) for argument in arguments[1:]]) == 0
+    assert utils.load_checkpoint(tmp_path / "out" / "net.pth")[0].classifier[0].weight.device.type == "cpu"
+
+
 def test_evaluate_says_what_training_said(trained, capsys):
     folder, process = trained
     assert train.main(["--evaluate", "--checkpoint", str(folder / "out" / "net.pth"),
