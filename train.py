@@ -281,11 +281,14 @@ def run(settings, data, device, checkpoint, state=None):
     parts = {name: part for name, part in parts.items() if part is not None}
     history, best_weights = [], None
     if state is not None:
-        for name, part in parts.items():
-            part.load_state_dict(state[name])
-        generator.set_state(state["generator"])
-        torch.set_rng_state(state["rng"])
-        history, best_weights = state["history"], state["best_weights"]
+        try:
+            for name, part in parts.items():
+                part.load_state_dict(state[name])
+            generator.set_state(state["generator"])
+            torch.set_rng_state(state["rng"])
+            history, best_weights = state["history"], state["best_weights"]
+        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+            raise LeNetError(f"{last_path(checkpoint)} does not fit this version of train.py; start a new run") from error
 
     def save_best(**metadata):
         best = best_epoch(history)

@@ -101,6 +101,14 @@ def test_a_broken_state_is_refused(interrupted, capsys, content):
     assert str(last) in err and err.count("\n") == 1
 
 
+def test_a_state_of_another_version_is_refused(interrupted, capsys):
+    state = utils.read_file(interrupted / "last.pth")
+    state["optimizer"]["param_groups"] = state["optimizer"]["param_groups"][:1]
+    utils.save_file(interrupted / "last.pth", state)
+    assert train.main(arguments(interrupted, "--resume")) == 1
+    assert "does not fit this version" in capsys.readouterr().err
+
+
 def test_killed_for_real(tmp_path):
     """Once; python tests/survival.py does it twenty times and more."""
     one, other = tmp_path / "one", tmp_path / "other"
