@@ -119,6 +119,9 @@ def ratio(speeds, one, other, bar):
 
 
 def bench_train(repeats=7):
+    start_up = [process_seconds("-c", "import torch, train; train.load_data(train.utils.DATA, torch.device('cpu'))")
+                for _ in range(3)]
+    print(f"start-up, imports and 70,000 images: {statistics.median(start_up):.1f} s (bar 5)")
     images, labels = utils.load_mnist(True)
     images, labels = images[:12_800], labels[:12_800]
     modern = train.RECIPES["modern"]
