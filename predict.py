@@ -172,6 +172,30 @@ def lay_on_ground(rgba):
 # ---------------------------------------------------------------------------------------------------------------------
 # From an array to ink
 
+def find_sheet(array):
+    """Return (left, top, right, bottom) of a picture, float (H, W, C), without what lies beside the sheet of paper.
+
+    That, the table or the next sheet, is far from the commonest colour from one end of a side to the other, and on from
+    there until less than half of a row, or column, is, where the colour changes at once.
+    """
+    height, width = array.shape[:2]
+    if min(height, width) < 32:  # too small to show a table
+        return 0, 0, width, height
+    far = np.abs(array - np.median(array[::4, ::4], axis=(0, 1))).max(axis=2) > 0.25
+
+    def depth(share, colour):  # of the rows or columns, from the side inwards
+        deep = int(np.argmax(share < 0.5)) if share[0] > 0.85 else 0
+        if not 4 <= deep < 0.4 * len(share):  # fewer are a ruled line
+            return 0
+        edge = np.abs(colour[deep + 2] - colour[deep - 3]).max()
+        return deep + 3 if edge > 0.15 else 0  # a softer edge is a shadow's
+
+    rows, columns = far.mean(axis=1), far.mean(axis=0)
+    row_colour, column_colour = np.median(array, axis=1), np.median(array, axis=0)
+    return (depth(columns, column_colour), depth(rows, row_colour),
+            width - depth(columns[::-1], column_colour[::-1]), height - depth(rows[::-1], row_colour[::-1]))
+
+
 def subtract_paper(array):
     """Return (array, float (H, W, C), minus the paper's colour; whether that colour is exact, the same all over).
 
@@ -471,16 +495,21 @@ def stretch(ink):
 def see_digit(image, invert=None):
     """Return what was Seen in a PIL image; raises NoDigit if there is nothing to read."""
     array = to_array(image)
+    height, width = array.shape[:2]
+    left, top, right, bottom = 0, 0, width, height
     difference, exact = subtract_paper(array)
+    if not exact:
+        left, top, right, bottom = find_sheet(array)
+        if (right - left, bottom - top) != (width, height):
+            difference, exact = subtract_paper(array[top:bottom, left:right])
     ink, inverted = find_ink(difference, invert)
     ink = without_specks(ink)
     mask, level = find_digit(ink, exact)
     views = [frame(ink, mask, level)]
-    if array.shape[:2] == (28, 28):  # most likely framed already: let the network judge both
+    if (height, width) == (28, 28):  # most likely framed already: let the network judge both
         views.append(stretch(ink))
-    height, width = mask.shape
-    box = tuple(edge / side for edge, side in zip(bounds(mask), (width, height, width, height)))
-    return Seen(views, box, inverted)
+    x0, y0, x1, y1 = bounds(mask)
+    return Seen(views, ((left + x0) / width, (top + y0) / height, (left + x1) / width, (top + y1) / height), inverted)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

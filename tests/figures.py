@@ -40,10 +40,16 @@ def difficult():
         ink = pictures.tight(pictures.rotate(pictures.enlarge(digit, 120), 32))
         return pictures.shoot(pictures.place(ink, rng, 190, 230), rng, np.array([0.9, 0.9, 0.88]), np.array([0.1, 0.1, 0.2]))
 
+    def shadow(digit, rng):
+        ink = pictures.place(pictures.enlarge(digit, 130), rng, 190, 240)
+        photo = np.asarray(pictures.shoot(ink, rng, np.array([0.95, 0.93, 0.9]), np.array([0.1, 0.1, 0.15])), dtype=np.float32)
+        y, x = np.mgrid[-1:1:190j, -1:1:240j]
+        return pictures.to_image(photo / 255 * (1 - 0.4 / (1 + np.exp(-12 * (x + 0.5 * y))))[..., None])
+
     kinds = {"blue on yellow": yellow, "red on green, equally light": red_on_green, "tilted by 32 degrees": tilted,
-             "in a shadow": pictures.photograph, "ruled paper": pictures.ruled, "ballpoint": pictures.ballpoint,
+             "half in a shadow": shadow, "ruled paper": pictures.ruled, "ballpoint": pictures.ballpoint,
              "paint program": pictures.paint, "transparent, white ink": transparent,
-             "16x16 scan": pictures.small_scan, "28x28, impulse noise": pictures.corrupted(pictures.impulse_noise),
+             "table beside the sheet": pictures.sheet_edge, "28x28, impulse noise": pictures.corrupted(pictures.impulse_noise),
              "28x28, fog": pictures.corrupted(pictures.fog), "28x28, stripes": pictures.corrupted(pictures.stripe)}
     return [(name, kind(digits[i], rng), labels[i]) for i, (name, kind) in enumerate(kinds.items())]
 

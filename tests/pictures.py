@@ -163,6 +163,20 @@ def paint(digit, rng):
     return to_image(paper + canvas[..., None] * (pen - paper))
 
 
+def sheet_edge(digit, rng):
+    """A photograph with a strip of the table, or of the next sheet, at one or two of its sides."""
+    size = int(rng.integers(70, 200))
+    ink = tight(enlarge(digit, size) if rng.random() < 0.5 else pen_line(digit, size, rng.uniform(2, 4) * size / 100))
+    height, width = (int(max(ink.shape) * rng.uniform(1.2, 2.5)) for _ in range(2))
+    canvas = place(ink, rng, height, width)
+    top, left = (int(rng.integers(0, 2) * rng.uniform(0.05, 0.2) * side) for side in (height, width))
+    canvas = np.pad(canvas, ((top, 0), (left or int(0.1 * width), 0)))
+    strips = np.zeros(canvas.shape, dtype=np.float32)
+    strips[:top], strips[:, :left or int(0.1 * width)] = 1, 1
+    paper, pen = rng.uniform(0.75, 1, 3), rng.uniform(0, 0.4, 3)
+    return shoot(canvas, rng, paper, pen, strips, rng.uniform(0, 1, 3) * 0.6)
+
+
 def screen(digit, rng):
     """A digit on the ruled page of a note-taking program: exact colours, lines and all."""
     image = paint(digit, rng).convert("RGB")
@@ -297,7 +311,7 @@ def canny_edges(x, rng):
 
 CORRUPTIONS = [shot_noise, impulse_noise, glass_blur, motion_blur, shear, scale, rotation, brightness, translate, stripe,
                fog, spatter, dotted_line, zigzag, canny_edges]
-KINDS = [as_mnist, photograph, ruled, ballpoint, paint, screen, turned, small_scan]
+KINDS = [as_mnist, photograph, ruled, ballpoint, paint, screen, sheet_edge, turned, small_scan]
 
 
 def corrupted(corruption):

@@ -39,7 +39,8 @@ def accuracy(model, images, labels):
 
 @pytest.mark.parametrize("kind, floor", [
     (pictures.as_mnist, 0.97), (pictures.photograph, 0.96), (pictures.ruled, 0.95), (pictures.ballpoint, 0.95),
-    (pictures.paint, 0.95), (pictures.screen, 0.95), (pictures.turned, 0.95), (pictures.small_scan, 0.96),
+    (pictures.paint, 0.95), (pictures.screen, 0.95), (pictures.sheet_edge, 0.95), (pictures.turned, 0.95),
+    (pictures.small_scan, 0.96),
 ], ids=lambda value: getattr(value, "__name__", ""))
 def test_pictures_as_people_make_them(model, kind, floor):
     assert accuracy(model, *pictures.make(kind, 100, seed=1)) >= floor
