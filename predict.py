@@ -94,8 +94,8 @@ def to_array(image):
     """
     factor = max(1, max(image.size) // WORK_SIZE)
     strips = []  # of whole cells of factor x factor pixels: a huge picture is never converted as a whole
-    for top in range(0, image.height, 64 * factor):
-        strip = image if factor == 1 else image.crop((0, top, image.width, min(top + 64 * factor, image.height)))
+    for top in range(0, image.height, 8 * factor):
+        strip = image if factor == 1 else image.crop((0, top, image.width, min(top + 8 * factor, image.height)))
         strips.append(np.asarray(plain_mode(strip).reduce(factor)))
         if factor == 1:
             break
