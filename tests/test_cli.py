@@ -35,14 +35,14 @@ def outcome(module, arguments, work):
     return status, err.getvalue()
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 @given(arguments=command_lines(train.get_parser()))
 def test_train(arguments):
     status, err = outcome(train, arguments, ["train_seeds", "evaluate", "load_last", "check_resume"])
     assert status in (0, None, 2) and err.count("\n") == (1 if status else 0)
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 @given(arguments=command_lines(predict.get_parser()))
 def test_predict(arguments):
     status, err = outcome(predict, arguments, ["read_all", "multi_predict"])
