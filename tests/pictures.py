@@ -226,7 +226,7 @@ def _polyline(points, width, on=None):
 
 
 def shot_noise(x, rng):
-    return rng.poisson(x * 5) / 5 + 0 * x
+    return rng.poisson(x * 5) / 5
 
 
 def impulse_noise(x, rng):

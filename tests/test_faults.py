@@ -14,7 +14,6 @@ import torch
 from PIL import Image
 
 import fuzz
-import predict
 import survival
 import train
 import utils
