@@ -14,6 +14,7 @@ Model/history.csv, and loss curves, confusion matrix, mistakes and the network's
 import argparse
 import copy
 import csv
+import functools
 import io
 import math
 import os
@@ -53,30 +54,48 @@ def uniform(n, limit, generator):
     return (2 * torch.rand(n, generator=generator) - 1) * limit
 
 
-def affine_grid(radians, scale_x=1.0, scale_y=1.0, shear=0.0, shift=0.0):
-    """Return where each pixel of N images comes from, (N, 32, 32, 2), in halves of the side from the centre.
+@functools.cache
+def warp_basis():
+    """Return what every warp is a sum of, float (39, 1024), one value for each pixel: x, y, 1 and 36 bumps.
 
-    radians, scales and shear have shape (N,); shift has shape (2, N), in halves of the side too.
+    x and y are those of the pixels' centres, in halves of the side from the middle; the bumps are bicubic, one around
+    each knot of a 6x6 grid.
+    """
+    centres = torch.arange(-31, 32, 2) / 32
+    y, x = torch.meshgrid(centres, centres, indexing="ij")
+    bump = F.interpolate(torch.eye(6)[None, None], size=(32, 6), mode="bicubic", align_corners=True)[0, 0]  # (32, 6)
+    return torch.cat([torch.stack([x, y, torch.ones(32, 32)]).flatten(1), torch.kron(bump, bump).T])
+
+
+def warp(images, coefficients):
+    """Return images with each pixel taken, bilinearly, from another place.
+
+    coefficients, float (N, 2, K), say from where: x and y of the place are sums of the first K functions of warp_basis().
+    """
+    basis = warp_basis()[:coefficients.shape[2]].to(images.device)
+    places = coefficients.to(images.device) @ basis  # (N, 2, 1024), one small matrix product for the whole batch
+    grid = places.view(-1, 2, 32, 32).permute(0, 2, 3, 1)
+    return F.grid_sample(images, grid, align_corners=False)
+
+
+def affine(radians, scale_x=1.0, scale_y=1.0, shear=0.0, shift=0.0):
+    """Return the coefficients (N, 2, 3) of N affine maps about the middle.
+
+    radians, scales and shear have shape (N,); shift has shape (2, N), in halves of the side.
     """
     cos, sin = radians.cos(), radians.sin()
     x, y = torch.broadcast_to(torch.as_tensor(shift), (2, len(radians)))
-    matrix = torch.stack([cos / scale_x, (shear * cos - sin) / scale_x, x,
-                          sin / scale_y, (shear * sin + cos) / scale_y, y], dim=1).view(-1, 2, 3)
-    return F.affine_grid(matrix, [len(radians), 1, 32, 32], align_corners=False)
-
-
-def sample(images, grid):
-    """Return images with each pixel taken from where grid says, bilinearly."""
-    return F.grid_sample(images, grid.to(images.device), align_corners=False)
+    return torch.stack([cos / scale_x, (shear * cos - sin) / scale_x, x,
+                        sin / scale_y, (shear * sin + cos) / scale_y, y], dim=1).view(-1, 2, 3)
 
 
 def turn(images, degrees, generator):
     """Turn each image by its own angle, uniform in +-degrees."""
-    return sample(images, affine_grid(torch.deg2rad(uniform(len(images), degrees, generator))))
+    return warp(images, affine(torch.deg2rad(uniform(len(images), degrees, generator))))
 
 
-def random_affine_grid(n, generator, turns=True):
-    """Return the grid of n random affine maps (LeCun et al. 1998, section III.A; Simard, Steinkraus and Platt 2003).
+def random_affine(n, generator, turns=True):
+    """Return the coefficients of n random affine maps (LeCun et al. 1998, section III.A; Simard et al. 2003).
 
     All uniform: scale e^(+-0.15), width against height e^(+-0.12), shear +-0.15, shift +-2 pixels, angle +-15 degrees.
     With turns, 6 % of the images get an angle in +-45 instead: enough to learn to read them, and few enough not to
@@ -90,17 +109,21 @@ def random_affine_grid(n, generator, turns=True):
     scale_y = scale_x * uniform(n, 0.12, generator).exp()
     shear = uniform(n, 0.15, generator)
     shift = uniform((2, n), 2 / 16, generator)
-    return affine_grid(torch.deg2rad(degrees), scale_x, scale_y, shear, shift)
+    return affine(torch.deg2rad(degrees), scale_x, scale_y, shear, shift)
 
 
-def random_elastic_field(n, generator):
-    """Return n smooth random displacements, (N, 32, 32, 2), in halves of the side (after Simard et al. 2003, section 2).
+def random_elastic(n, generator):
+    """Return the coefficients (N, 2, 36) of n smooth random displacements (after Simard et al. 2003, section 2).
 
-    At 6x6 knots they are normal with standard deviation half a pixel; between them they are interpolated bicubically.
+    At the 6x6 knots they are normal with standard deviation half a pixel; between them they are interpolated.
     """
-    knots = torch.randn(n, 2, 6, 6, generator=generator) * (0.5 / 16)
-    spread = F.interpolate(torch.eye(6)[None, None], size=(32, 6), mode="bicubic", align_corners=True)[0, 0]
-    return (spread @ knots @ spread.T).permute(0, 2, 3, 1)
+    return torch.randn(n, 2, 36, generator=generator) * (0.5 / 16)
+
+
+def thicken(images):
+    """Return images dilated with a 2x2 square: each pixel the largest of itself and its right and lower neighbours."""
+    images = torch.maximum(images, F.pad(images[..., 1:], (0, 1)))
+    return torch.maximum(images, F.pad(images[..., 1:, :], (0, 0, 0, 1)))
 
 
 def random_strokes(images, generator):
@@ -110,11 +133,9 @@ def random_strokes(images, generator):
     differ more than the two of MNIST's writers. The order of images in a batch is random, so who gets it is too.
     """
     quarter = len(images) // 4
-    thick = F.max_pool2d(F.pad(images[:quarter], (0, 1, 0, 1)), 2, stride=1)
-    thin = -F.max_pool2d(F.pad(-images[quarter:2 * quarter], (0, 1, 0, 1)), 2, stride=1)
+    changed = torch.cat([thicken(images[:quarter]), -thicken(-images[quarter:2 * quarter])])
     weight = torch.rand(2 * quarter, 1, 1, 1, generator=generator).to(images.device)
-    changed = torch.lerp(images[:2 * quarter], torch.cat([thick, thin]), weight)
-    return torch.cat([changed, images[2 * quarter:]])
+    return torch.cat([torch.lerp(images[:2 * quarter], changed, weight), images[2 * quarter:]])
 
 
 def make_augment(ingredients):
@@ -123,10 +144,10 @@ def make_augment(ingredients):
         if "strokes" in ingredients:
             images = random_strokes(images, generator)
         if "affine" in ingredients:
-            grid = random_affine_grid(len(images), generator, turns="turns" in ingredients)
+            coefficients = random_affine(len(images), generator, turns="turns" in ingredients)
             if "elastic" in ingredients:
-                grid = grid + random_elastic_field(len(images), generator)
-            images = sample(images, grid)
+                coefficients = torch.cat([coefficients, random_elastic(len(images), generator)], dim=2)
+            images = warp(images, coefficients)
         return images
 
     return augment if {"strokes", "affine"} & set(ingredients) else None
@@ -218,9 +239,9 @@ def make_average(model):
     there are, so a short run needs no other setting than a long one.
     """
     def step(averaged, current, n_averaged):
-        return torch.lerp(averaged, current, 9 / (n_averaged + 10))
+        torch._foreach_lerp_(averaged, current, 9 / (float(n_averaged) + 10))  # in place, all tensors in one call
 
-    return AveragedModel(model, avg_fn=step)
+    return AveragedModel(model, multi_avg_fn=step)
 
 
 PACES = {"feature_extractor.0": 4.0, "feature_extractor.3": 2.0, "feature_extractor.6": 0.7}  # C1, C3, C5
@@ -554,6 +575,7 @@ def main(argv=None):
         parser.error(str(error))
     except LeNetError as error:
         return fail(error)
+    utils.keep_freed_memory()
     terminate = signal.signal(signal.SIGTERM, raise_interrupt)
     try:
         with tempfile.TemporaryDirectory() as scratch:

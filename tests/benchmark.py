@@ -7,6 +7,7 @@
 Not a test: nothing fails here. Run it with nothing else running.
 """
 
+import multiprocessing
 import os
 import resource
 import statistics
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -63,27 +65,42 @@ def lecture_pass(model, loader):
     return right
 
 
-def make_ours(recipe, batch_size, images, labels, ingredients):
+def make_lecture(n=6_400):
+    model, loader = LeNet5(), lecture_loader(True, n)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.001)
+
+    def epoch():
+        lecture_epoch(model, optimizer, loader)
+        return n
+
+    return epoch
+
+
+def make_ours(batch_size, ingredients, n=12_800):
+    """An epoch of train.train() on n images, as `python train.py` runs it."""
+    utils.keep_freed_memory()
+    images, labels = (tensor[:n] for tensor in utils.load_mnist(True))
     torch.manual_seed(0)
     model = LeNet5().to(memory_format=torch.channels_last)
-    optimizer = train.make_optimizer(model, train.RECIPES[recipe]["lr"], "cpu", paces="paces" in ingredients)
+    optimizer = train.make_optimizer(model, 0.001, "cpu", paces="paces" in ingredients)
     loader = utils.Batches(images, labels, batch_size, torch.Generator().manual_seed(0), train.make_augment(ingredients))
     average = train.make_average(model) if "averaging" in ingredients else None
     scheduler = train.make_schedule(optimizer, 10**6) if "schedule" in ingredients else None
 
     def epoch():
         train.train(loader, model, nn.CrossEntropyLoss(), optimizer, "cpu", scheduler=scheduler, average=average)
-        return len(labels)
+        return n
 
     return epoch
 
 
-def make_floor(batch_size, images, labels, n):
+def make_floor(batch_size, n=12_800):
     """Forward, backward and Adam on one resident batch, with nothing else."""
+    utils.keep_freed_memory()
     torch.manual_seed(0)
     model, loss_func = LeNet5().to(memory_format=torch.channels_last), nn.CrossEntropyLoss()
     optimizer = torch.optim.Adam(model.parameters(), lr=0.001, fused=True)
-    x, y = utils.standardise(images[:batch_size].float().div_(255)), labels[:batch_size]
+    x, y = torch.randn(batch_size, 1, 32, 32), torch.randint(10, (batch_size,))
 
     def steps():
         for _ in range(n // batch_size):
@@ -95,16 +112,49 @@ def make_floor(batch_size, images, labels, n):
     return steps
 
 
+def make_reader(folder, threads):
+    """Read all pictures in folder."""
+    import predict
+
+    torch.set_num_threads(threads)
+    model, paths = utils.load_checkpoint()[0], sorted(Path(folder).iterdir())
+
+    def read():
+        predict.predict_images(paths, model)
+        return len(paths)
+
+    return read
+
+
+def start(make, *arguments):
+    """Make a contender in a process of its own and warm it up."""
+    global contender
+    contender = make(*arguments)
+    contender()
+
+
+def speed():
+    started = time.perf_counter()
+    n = contender()
+    return n / (time.perf_counter() - started)
+
+
 def interleave(contenders, repeats):
-    """Return {name: images per second of each repeat}; every repeat times every contender once, in turn."""
+    """Return {name: images per second of each repeat}; every repeat times every contender once, in turn.
+
+    Each of contenders, {name: (maker, arguments)}, lives in a process of its own: what one does to threads and memory is
+    not to help or harm the others.
+    """
+    spawn = multiprocessing.get_context("spawn")
+    pools = {name: ProcessPoolExecutor(1, spawn, start, how) for name, how in contenders.items()}
     speeds = {name: [] for name in contenders}
-    for contender in contenders.values():
-        contender()  # to warm up
+    for pool in pools.values():
+        pool.submit(speed).result()
     for _ in range(repeats):
-        for name, contender in contenders.items():
-            started = time.perf_counter()
-            n = contender()
-            speeds[name].append(n / (time.perf_counter() - started))
+        for name, pool in pools.items():
+            speeds[name].append(pool.submit(speed).result())
+    for pool in pools.values():
+        pool.shutdown()
     return speeds
 
 
@@ -122,25 +172,15 @@ def bench_train(repeats=7):
     start_up = [process_seconds("-c", "import torch, train; train.load_data(train.utils.DATA, torch.device('cpu'))")
                 for _ in range(3)]
     print(f"start-up, imports and 70,000 images: {statistics.median(start_up):.1f} s (bar 5)")
-    images, labels = utils.load_mnist(True)
-    images, labels = images[:12_800], labels[:12_800]
     modern = train.RECIPES["modern"]
-    size, ingredients = modern["batch_size"], modern["ingredients"]
-    lecture_model = LeNet5()
-    lecture_adam = torch.optim.Adam(lecture_model.parameters(), lr=0.001)
-    loader = lecture_loader(True, 6_400)
-
-    def lecture():
-        lecture_epoch(lecture_model, lecture_adam, loader)
-        return 6_400
-
+    size = modern["batch_size"]
     speeds = interleave({
-        "ours, batch 64": make_ours("classic", 64, images, labels, ()),
-        "floor, batch 64": make_floor(64, images, labels, 12_800),
-        "the lecture's way": lecture,
-        "ours, default": make_ours("modern", size, images, labels, ingredients),
-        "ours, default, no augmentation": make_ours("modern", size, images, labels, ()),
-        "floor, default batch": make_floor(size, images, labels, 12_800),
+        "ours, batch 64": (make_ours, 64, ()),
+        "floor, batch 64": (make_floor, 64),
+        "the lecture's way": (make_lecture,),
+        "ours, default": (make_ours, size, modern["ingredients"]),
+        "ours, default, no augmentation": (make_ours, size, ()),
+        "floor, default batch": (make_floor, size),
     }, repeats)
     show(speeds)
     ratio(speeds, "ours, batch 64", "the lecture's way", "2.5")
@@ -150,6 +190,18 @@ def bench_train(repeats=7):
 
 
 def bench_run():
+    train_loader, valid_loader = lecture_loader(True), lecture_loader(False)
+    model = LeNet5()
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.001)
+
+    def lecture():
+        started = time.perf_counter()
+        lecture_epoch(model, optimizer, train_loader)
+        lecture_pass(model, valid_loader)  # validate()
+        lecture_pass(model, train_loader)  # get_accuracy(), twice
+        lecture_pass(model, valid_loader)
+        return time.perf_counter() - started
+
     with tempfile.TemporaryDirectory() as folder:
         def ours(*arguments):
             started = time.perf_counter()
@@ -157,25 +209,18 @@ def bench_run():
                             *arguments], check=True, stdout=subprocess.DEVNULL)
             return time.perf_counter() - started
 
-        default, short = ours(), ours("--epochs", "5")
+        seconds = [lecture()]
+        default = ours()
+        seconds.append(lecture())
+        short = ours("--epochs", "5")
+        seconds.append(lecture())
         peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-    train_loader, valid_loader = lecture_loader(True), lecture_loader(False)
-    model = LeNet5()
-    optimizer = torch.optim.Adam(model.parameters(), lr=0.001)
-    seconds = []
-    for _ in range(3):
-        started = time.perf_counter()
-        lecture_epoch(model, optimizer, train_loader)
-        lecture_pass(model, valid_loader)  # validate()
-        lecture_pass(model, train_loader)  # get_accuracy(), twice
-        lecture_pass(model, valid_loader)
-        seconds.append(time.perf_counter() - started)
-    lecture = 30 * statistics.median(seconds)
+    epochs = 30 * statistics.median(seconds)
     print(f"the lecture's way: {statistics.median(seconds):.1f} s an epoch (three: {min(seconds):.1f} .. {max(seconds):.1f}), "
-          f"30 epochs {lecture:.0f} s")
-    print(f"python train.py: {default:.0f} s, {default / lecture:.2f} of the lecture's 30 epochs (bar 0.40); "
+          f"30 epochs {epochs:.0f} s")
+    print(f"python train.py: {default:.0f} s, {default / epochs:.2f} of the lecture's 30 epochs (bar 0.40); "
           f"peak memory {peak:.0f} MB (bar 1200)")
-    print(f"python train.py --epochs 5: {short:.0f} s, {short / lecture:.2f} of the lecture's 30 epochs (bar 0.20)")
+    print(f"python train.py --epochs 5: {short:.0f} s, {short / epochs:.2f} of the lecture's 30 epochs (bar 0.20)")
 
 
 def process_seconds(*command):
@@ -186,7 +231,6 @@ def process_seconds(*command):
 
 def bench_predict(repeats=9):
     import pictures
-    import predict
 
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
@@ -204,22 +248,8 @@ def bench_predict(repeats=9):
         ratios = [a / b for a, b in pairs]
         print(f"python predict.py one.png / python -c 'import torch': {statistics.median(ratios):.2f} "
               f"({min(ratios):.2f} .. {max(ratios):.2f}; bar 1.15)")
-        model = utils.load_checkpoint()[0]
-
-        def reading(paths, times=1):
-            def read():
-                for _ in range(times):
-                    predict.predict_images(paths, model)
-                return times * len(paths)
-
-            return read
-
-        speeds = interleave({"28x28 files": reading(sorted(small.iterdir()))}, repeats)
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        speeds |= interleave({"photographs of 1 megapixel, on one core": reading(sorted(large.iterdir()))}, repeats)
-        torch.set_num_threads(threads)
-        show(speeds)
+        show(interleave({"28x28 files": (make_reader, small, torch.get_num_threads()),
+                         "photographs of 1 megapixel, on one core": (make_reader, large, 1)}, repeats))
         print("bars: 1,500 and 60")
         rng_page = (200 + 20 * rng.standard_normal((1000, 1000, 3))).astype(np.uint8)
         huge = Image.fromarray(rng_page).resize((10_000, 10_000))
