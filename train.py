@@ -4,6 +4,7 @@
     python train.py --epochs 5            a short run for the impatient
     python train.py --recipe classic      the lecture to the letter: Adam, lr 0.001, batch 64, 30 epochs
     python train.py --seeds 5             seeds 0..4 one after the other, mean and standard deviation
+    python train.py --live                the loss curves redrawn after every epoch, in a window if there is a display
     python train.py --resume              go on with a run that was interrupted
     python train.py --evaluate            score the checkpoint on the test set, upright and turned
 
@@ -280,12 +281,12 @@ def epoch_line(row, is_best):
             f"{row['valid_wrong']:5d}  {row['lr']:8.6f}  {row['seconds']:7.1f}{' *' if is_best else ''}")
 
 
-def run(settings, data, device, checkpoint, state=None):
+def run(settings, data, device, checkpoint, state=None, watch=None):
     """Train one network as settings say and write it to checkpoint, with history.csv and last.pth beside it.
 
     settings: recipe, epochs, batch_size, lr, seed, limit, ingredients. data: ((images, labels) for training,
-    validation, test), uint8 on device. state: what last.pth held, to go on from there. Returns (best_model, history,
-    errors on the test set as score() gives them): the final figures of this run.
+    validation, test), uint8 on device. state: what last.pth held, to go on from there. watch(history) is called after
+    each epoch. Returns (best_model, history, errors on the test set as score() gives them): the final figures.
     """
     train_set, valid_set, test_set = data
     torch.manual_seed(settings["seed"])
@@ -329,6 +330,8 @@ def run(settings, data, device, checkpoint, state=None):
             {name: part.state_dict() for name, part in parts.items()}, format_version=utils.FORMAT_VERSION,
             settings=settings, history=history, best_weights=best_weights, generator=generator.get_state(),
             rng=torch.get_rng_state()))
+        if watch is not None:
+            watch(history)
 
     print(HEADER, flush=True)
     best_model, _, _ = training_process(
@@ -414,6 +417,28 @@ def score(model, test_set, device):
     return errors
 
 
+def plot_history(history, settings, figure=None):
+    columns = [[row[key] for row in history] for key in ("train_loss", "valid_loss", "valid_accuracy")]
+    return utils.plot_losses(*columns, f"LeNet-5 on MNIST, {settings['recipe']} recipe, seed {settings['seed']}", figure)
+
+
+def make_watch(settings, path):
+    """Return the function watch(history) of --live: it redraws the loss curves in a window or, without one, in path."""
+    plt = utils.get_pyplot()
+    if plt is None:
+        return lambda history: utils.save_figure(plot_history(history, settings), path)
+    figure = plt.figure(figsize=(9, 3.8), layout="constrained")
+    figure.show()
+
+    def watch(history):
+        if plt.fignum_exists(figure.number):  # people may close the window; the training goes on
+            plot_history(history, settings, figure)
+            figure.canvas.draw()
+            figure.canvas.flush_events()
+
+    return watch
+
+
 def draw(model, history, train_set, test_set, device, assets, settings):
     """Write the pictures of a run (of an evaluation, if history is None) into the folder assets; return their paths."""
     logits, labels = utils.predict_all(model, Batches(*test_set, 1000), device)
@@ -424,8 +449,7 @@ def draw(model, history, train_set, test_set, device, assets, settings):
         "mistakes.png": utils.plot_mistakes(images, labels, logits.softmax(1)),
     }
     if history is not None:
-        columns = [[row[key] for row in history] for key in ("train_loss", "valid_loss", "valid_accuracy")]
-        figures["loss_curves.png"] = utils.plot_losses(*columns, title=f"LeNet-5 on MNIST, {settings['recipe']} recipe")
+        figures["loss_curves.png"] = plot_history(history, settings)
         if augment := make_augment(settings["ingredients"]):
             images, labels = train_set
             digits = torch.stack([images[labels == digit][0] for digit in labels.unique()]).cpu()
@@ -496,6 +520,8 @@ def get_parser():
     add("--data-dir", type=Path, default=utils.DATA, help="MNIST is in, or put into, MNIST/raw under it")
     add("--checkpoint", type=Path, default=utils.CHECKPOINT, help="file for the weights")
     add("--assets-dir", type=Path, default=utils.ASSETS, help="folder for the pictures")
+    add("--live", action="store_true", help="redraw the loss curves after each epoch: in a window or, with no display, "
+        "in loss_curves.png")
     add("--resume", action="store_true", help="go on with the run whose state is in last.pth beside the checkpoint")
     add("--evaluate", action="store_true", help="score the checkpoint on the test set instead of training")
     add("--dry-run", action="store_true", help="one batch and one epoch, to see that all works; leaves no files")
@@ -511,7 +537,8 @@ def check(args):
     if args.evaluate or args.resume:
         what = "--evaluate: trains nothing" if args.evaluate else "--resume: goes on with one run"
         useless = ["--" + key.replace("_", "-") for key in given if args.evaluate]
-        useless += ["--seeds"] * (args.seeds > 1) + ["--dry-run"] * args.dry_run + ["--resume"] * (args.evaluate and args.resume)
+        useless += ["--seeds"] * (args.seeds > 1) + ["--dry-run"] * args.dry_run
+        useless += [f"--{name}" for name in ("resume", "live") if args.evaluate and getattr(args, name)]
         if useless:
             raise ValueError(f"argument {what}, so {', '.join(useless)} has no meaning")
     name = given.get("recipe", "modern")
@@ -633,7 +660,8 @@ def train_seeds(args, settings, device, scratch, state):
         print(describe(settings))
         checkpoint = args.checkpoint if seed == first else scratch / f"seed{seed}.pth"
         started = time.perf_counter()
-        model, history, errors = run(settings, data, device, checkpoint, state)
+        watch = make_watch(settings, args.assets_dir / "loss_curves.png") if args.live else None
+        model, history, errors = run(settings, data, device, checkpoint, state, watch)
         best = best_epoch(history)
         print(f"best epoch {best['epoch']} (validation loss {best['valid_loss']:.4f}) after "
               f"{time.perf_counter() - started:.0f} s; test accuracy {100 - errors['upright']:.2f} % "

@@ -369,23 +369,33 @@ def save_figure(figure, path):
     write_atomically(path, lambda file: figure.savefig(file, format=kind, dpi=100))
 
 
-def plot_losses(train_losses, valid_losses, valid_accuracies=None, title="LeNet-5 on MNIST"):
+def get_pyplot():
+    """Return matplotlib.pyplot if it can open windows here, else None."""
+    import matplotlib.pyplot as plt
+    from matplotlib.backends import BackendFilter, backend_registry
+
+    interactive = backend_registry.list_builtin(BackendFilter.INTERACTIVE)
+    return plt if plt.get_backend().lower() in interactive else None
+
+
+def plot_losses(train_losses, valid_losses, valid_accuracies=None, title="LeNet-5 on MNIST", figure=None):
     """Return a Figure of both losses (nats per image) against the epoch, the epoch of lowest validation loss marked.
 
-    valid_accuracies, in percent, are drawn beside them if given.
+    valid_accuracies, in percent, are drawn beside them if given. A given figure is emptied and drawn anew.
     """
     from matplotlib.figure import Figure
-    from matplotlib.ticker import LogFormatter, MaxNLocator
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     epochs = range(1, len(train_losses) + 1)
     best = min(epochs, key=lambda epoch: valid_losses[epoch - 1])
-    figure = Figure(figsize=(9, 3.8) if valid_accuracies else (6, 3.8), layout="constrained")
+    figure = figure or Figure(figsize=(9, 3.8) if valid_accuracies else (6, 3.8), layout="constrained")
+    figure.clear()
     axes = figure.subplots(1, 2 if valid_accuracies else 1, squeeze=False)[0]
     axes[0].plot(epochs, train_losses, color="#7f8c8d", label="training")
     axes[0].plot(epochs, valid_losses, color=INK, label="validation")
     axes[0].set(title="Loss", ylabel="cross entropy (nats per image)", yscale="log")
-    axes[0].yaxis.set_major_formatter(LogFormatter())  # 0.04 rather than 4 x 10^-2
-    axes[0].yaxis.set_minor_formatter(LogFormatter(labelOnlyBase=False, minor_thresholds=(2, 0.5)))
+    axes[0].yaxis.set_major_formatter(FuncFormatter(lambda loss, _: f"{loss:g}"))  # 0.04 rather than 4 x 10^-2
+    axes[0].yaxis.set_minor_formatter(FuncFormatter(lambda loss, _: f"{loss:g}" if f"{loss:e}"[0] in "235" else ""))
     axes[0].plot(best, valid_losses[best - 1], "o", color=WRONG,
                  label=f"best epoch {best}: {valid_losses[best - 1]:.4f}")
     if valid_accuracies:
@@ -505,7 +515,7 @@ def plot_architecture(model):
     for hook in hooks:
         hook.remove()
 
-    figure = Figure(figsize=(12, 4.4), layout="constrained")
+    figure = Figure(figsize=(9.4, 3.6), layout="constrained")
     ax = figure.subplots()
     x, previous = 0.0, None
     for name, shape, kind, count in stages:
@@ -525,14 +535,14 @@ def plot_architecture(model):
         if previous is not None:
             ax.annotate("", xy=(x - 0.08, 0), xytext=(previous + 0.08, 0),
                         arrowprops=dict(arrowstyle="->", color="#7f8c8d"))
-            ax.text((previous + x) / 2, -3.0, kind.replace(" ", "\n"), ha="center", va="top", fontsize=9, color="#566573")
+            ax.text((previous + x) / 2, -2.9, kind.replace(" ", "\n"), ha="center", va="top", fontsize=9, color="#566573")
         ax.text(x + width / 2, 2.75, f"{name}\n{what}", ha="center", va="bottom", fontsize=10, color=INK)
-        ax.text(x + width / 2, -4.2, f"{count:,}" if count else "-", ha="center", va="top", fontsize=9)
+        ax.text(x + width / 2, -4.4, f"{count:,}" if count else "0", ha="center", va="top", fontsize=9)
         previous = x + width
-        x = previous + 1.3
+        x = previous + 1.7
     total = sum(count for *_, count in stages)
-    ax.text(-0.6, -4.2, "parameters", ha="right", va="top", fontsize=9)
-    ax.set(xlim=(-2.6, previous + 0.4), ylim=(-4.8, 3.9), aspect="equal",
+    ax.text(-0.3, -4.4, "parameters", ha="right", va="top", fontsize=9)
+    ax.set(xlim=(-2.2, previous + 0.7), ylim=(-5.0, 4.1), aspect="equal",
            title=f"LeNet-5 (LeCun et al. 1998): {total:,} parameters, tanh after every C and F layer")
     ax.axis("off")
     return figure

@@ -239,6 +239,18 @@ def test_on_a_gpu(small_data, tmp_path):
     assert utils.load_checkpoint(tmp_path / "out" / "net.pth")[0].classifier[0].weight.device.type == "cpu"
 
 
+def test_live_redraws_the_curves_after_each_epoch(small_data, tmp_path, monkeypatch):
+    drawn, save_figure = [], utils.save_figure
+
+    def save(figure, path):
+        drawn.extend([len(figure.axes[0].lines[0].get_xdata())] if path.name == "loss_curves.png" else [])
+        save_figure(figure, path)
+
+    monkeypatch.setattr(utils, "save_figure", save)
+    assert train.main([str(argument) for argument in small(tmp_path, "--live")[1:]]) == 0
+    assert drawn == [1, 2, 2]  # points on the curve: after each epoch, and at the end
+
+
 def test_evaluate_says_what_training_said(trained, capsys):
     folder, process = trained
     assert train.main(["--evaluate", "--checkpoint", str(folder / "out" / "net.pth"),
@@ -280,6 +292,7 @@ def test_dry_run_leaves_no_trace(run):
     (["--checkpoint", "Model"], "Model is a folder"),
     (["--evaluate", "--epochs", "3"], "--epochs has no meaning"),
     (["--resume", "--seeds", "2"], "--seeds has no meaning"),
+    (["--evaluate", "--live"], "--live has no meaning"),
     (["--resume", "--evaluate"], "--resume has no meaning"),
     (["--epoch", "3"], "unrecognized arguments: --epoch"),
 ])
