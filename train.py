@@ -662,11 +662,12 @@ def train_seeds(args, settings, device, scratch, state):
         started = time.perf_counter()
         watch = make_watch(settings, args.assets_dir / "loss_curves.png") if args.live else None
         model, history, errors = run(settings, data, device, checkpoint, state, watch)
-        best = best_epoch(history)
+        best, n_wrong = best_epoch(history), round(errors["upright"] * n_test / 100)
         print(f"best epoch {best['epoch']} (validation loss {best['valid_loss']:.4f}) after "
               f"{time.perf_counter() - started:.0f} s; test accuracy {100 - errors['upright']:.2f} % "
-              f"({round(errors['upright'] * n_test / 100)} of {n_test:,} wrong)", flush=True)
-        results.append(dict(valid=best["valid_accuracy"], **{key: 100 - value for key, value in errors.items()}))
+              f"({n_wrong} of {n_test:,} wrong)", flush=True)
+        accuracies = {key: 100 - value for key, value in errors.items()}
+        results.append({"errors": n_wrong, "valid": best["valid_accuracy"], **accuracies})
         if seed == first:
             pictures = draw(model, history, data[0], data[2], device, args.assets_dir, settings)
             written = [args.checkpoint, args.checkpoint.with_name("history.csv"), *pictures]
@@ -680,7 +681,7 @@ def train_seeds(args, settings, device, scratch, state):
 
 
 def summarise(results, first):
-    """Print each seed's accuracies, their mean and standard deviation."""
+    """Print each seed's errors on the test set and accuracies, their mean and standard deviation."""
     print("accuracy in %    " + "".join(f"{key:>9}" for key in results[0]))
     for seed, result in enumerate(results, first):
         print(f"  seed {seed:<9} " + "".join(f"{value:9.2f}" for value in result.values()))

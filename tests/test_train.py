@@ -227,7 +227,8 @@ def test_several_seeds_end_in_their_mean(small_data, tmp_path, capsys):
     arguments = small(tmp_path, "--seeds", "2", "--epochs", "1")
     assert train.main([str(argument) for argument in arguments[1:]]) == 0
     table = capsys.readouterr().out.split("accuracy in %")[1].splitlines()
-    seed0, seed1, mean, _ = ([float(value) for value in line.split()[-4:]] for line in table[1:5])
+    seed0, seed1, mean, _ = ([float(value) for value in line.split()[-6:]] for line in table[1:5])
+    assert seed0[0] == pytest.approx(5 * (100 - seed0[2])) and table[0].split()[:3] == ["errors", "valid", "upright"]
     assert mean == pytest.approx([(a + b) / 2 for a, b in zip(seed0, seed1)], abs=0.01) and seed0 != seed1
     assert utils.load_checkpoint(tmp_path / "out" / "net.pth")[1]["seed"] == 0
 
