@@ -19,9 +19,10 @@ from collections import namedtuple
 from functools import lru_cache
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
-from PIL import Image, ImageFilter, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 import utils
 from utils import LeNetError
@@ -114,11 +115,11 @@ def to_array(image):
 
 def shrink(array):
     """Return array, float (H, W, C), with WORK_SIZE pixels on its long side, averaged over the area of each."""
-    scale = WORK_SIZE / max(array.shape)
-    size = [max(1, round(side * scale)) for side in array.shape[:2]]
-    planes = torch.from_numpy(np.ascontiguousarray(array)).permute(2, 0, 1)[None]
-    small = torch.nn.functional.interpolate(planes, size, mode="bilinear", antialias=True)
-    return small[0].permute(1, 2, 0).numpy()
+    height, width, channels = array.shape
+    scale = WORK_SIZE / max(height, width)
+    size = max(1, round(scale * width)), max(1, round(scale * height))
+    small = cv2.resize(array, size, interpolation=cv2.INTER_AREA)
+    return small.reshape(size[1], size[0], channels)  # OpenCV drops the channel of a grey picture
 
 
 def orientation(image):
@@ -323,14 +324,12 @@ def heaviest_piece(ink, mask, edge_penalty):
     weighs the ink on it, times edge_penalty if it touches the picture's edge: the edge of a sheet, a finger.
     """
     height, width = mask.shape
-    runs, piece = connected_runs(mask)
-    if piece.max() == 0:
+    n_labels, label, stats, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=8)
+    if n_labels == 2:  # the paper, label 0, and one piece
         return mask, 1.0, 1
-    row, left, right = runs
-    total = np.concatenate([[0], np.cumsum(ink, dtype=np.float64)])
-    mass = np.bincount(piece, total[row * width + right] - total[row * width + left])
-    box = np.stack([extreme(np.minimum, left, piece), extreme(np.minimum, row, piece),
-                    extreme(np.maximum, right, piece), extreme(np.maximum, row + 1, piece)], axis=1)
+    mass = np.bincount(label.ravel(), ink.ravel())[1:]
+    box = stats[1:, :4].copy()  # left, top, width, height ...
+    box[:, 2:] += box[:, :2]    # ... right, bottom
     at_edge = (edge_penalty < 1) & ((box[:, :2] == 0).any(axis=1) | (box[:, 2:] == (width, height)).any(axis=1))
     main = np.argmax(mass * np.where(at_edge, edge_penalty, 1))
     chosen = np.zeros(len(mass), dtype=bool)
@@ -342,25 +341,15 @@ def heaviest_piece(ink, mask, edge_penalty):
         gap = np.maximum(np.maximum(box[:, 0] - r, l - box[:, 2]), np.maximum(box[:, 1] - b, t - box[:, 3]))
         reach = np.where(mass > 0.15 * mass[main], 0.4, 0.15) * max(r - l, b - t)
         joins = ~chosen & (gap <= reach) & (mass > 0.08 * mass[main]) & (~at_edge | at_edge[main])
-    digit = paint_runs(mask.shape, *(part[chosen[piece]] for part in runs))
+    digit = np.concatenate([[False], chosen])[label]
     return digit, mass.max() / mass.sum(), len(mass)
 
 
 def euler_number(mask):
-    """Return the number of pieces minus the number of holes of a bool mask (Gray 1971, from its 2x2 corners)."""
-    m = np.zeros((mask.shape[0] + 2, mask.shape[1] + 2), dtype=np.int8)
-    m[1:-1, 1:-1] = mask
-    a, d = m[:-1, :-1], m[1:, 1:]
-    corners = a + m[:-1, 1:] + m[1:, :-1] + d
-    one, two, three = (corners == 1), (corners == 2) & (a == d), (corners == 3)
-    return (np.count_nonzero(one) - np.count_nonzero(three) - 2 * np.count_nonzero(two)) // 4
-
-
-def extreme(function, values, piece):
-    """Return function (np.minimum or np.maximum) of the values of each piece."""
-    result = np.full(piece.max() + 1, values.max() if function is np.minimum else values.min())
-    function.at(result, piece, values)
-    return result
+    """Return the number of pieces minus the number of holes of a bool mask that is not all False."""
+    _, family = cv2.findContours(mask.view(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    n_outlines, n_holes = family.shape[1], np.count_nonzero(family[0, :, 3] >= 0)  # only a hole's lies in another one
+    return n_outlines - 2 * n_holes
 
 
 def without_specks(ink):
@@ -374,49 +363,10 @@ def without_specks(ink):
     level = quantile(ink, 0.999)
     if level < MIN_CONTRAST or euler_number(ink > 0.5 * level) < 18:
         return ink
-    picture = Image.fromarray((255 / level * ink).clip(0, 255).astype(np.uint8)).filter(ImageFilter.MedianFilter(3))
-    calm = np.asarray(picture, dtype=np.float32) / 255
+    calm = cv2.medianBlur(np.minimum(ink / level, 1), 3)
     if quantile(calm, 0.985) < 0.7:
         raise NoDigit("no digit found: only noise")
     return calm * level
-
-
-def connected_runs(mask):
-    """Return ((row, left, right) of each horizontal run of True in mask, the number of the piece it belongs to).
-
-    right is exclusive; runs that touch, be it by a corner, are of one piece; pieces are numbered from 0.
-    """
-    height, width = mask.shape
-    padded = np.zeros((height, width + 1), dtype=np.int8)
-    padded[:, :width] = mask
-    change = np.diff(padded.ravel(), prepend=0)
-    start, end = np.flatnonzero(change == 1), np.flatnonzero(change == -1)
-    # the runs of the next row that touch run i are consecutive: from first[i] up to last[i]
-    first = np.searchsorted(end, start + width + 1, side="left")
-    last = np.searchsorted(start, end + width + 1, side="right")
-    count = np.maximum(last - first, 0)
-    above = np.repeat(np.arange(len(start)), count)
-    below = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count) + np.repeat(first, count)
-    root = np.arange(len(start))
-    while True:  # the smallest number wins and spreads; following root to its root doubles the distance every time
-        smallest = np.minimum(root[above], root[below])
-        before = root.copy()
-        for index in (root[above], root[below]):
-            np.minimum.at(root, index, smallest)
-        root = root[root]
-        if (root == before).all():
-            break
-    piece = (np.cumsum(root == np.arange(len(root))) - 1)[root]
-    row = start // (width + 1)
-    return (row, start - row * (width + 1), end - row * (width + 1)), piece
-
-
-def paint_runs(shape, row, left, right):
-    """Return a bool mask of that shape, True on the given runs."""
-    change = np.zeros((shape[0], shape[1] + 1), dtype=np.int8)
-    change[row, left] = 1
-    change[row, right] -= 1
-    return np.cumsum(change, axis=1)[:, :-1].astype(bool)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -440,8 +390,8 @@ def frame(ink, mask, level):
     grow = max(0, round((PEN * size / 20 - pen) / 2))
     margin = reach + grow
     window = slice(max(top - margin, 0), bottom + margin), slice(max(left - margin, 0), right + margin)
-    mask, ink = (np.pad(array[window].astype(np.float32), margin) for array in (mask, ink))
-    soft = np.minimum(ink / level, 1) * (dilate(mask, reach) > 0)
+    mask, ink = (np.pad(array[window], margin) for array in (mask.view(np.uint8), ink))
+    soft = np.minimum(ink / level, 1) * dilate(mask, reach)
     soft[soft < FAINT] = 0
     if grow:
         soft = dilate(soft, grow)
@@ -474,11 +424,8 @@ def bounds(mask):
 
 
 def dilate(array, radius):
-    """Return float array (H, W) with each pixel the largest of those at most radius rows and columns away."""
-    planes = torch.from_numpy(array)[None, None]
-    for size in ((2 * radius + 1, 1), (1, 2 * radius + 1)):
-        planes = torch.nn.functional.max_pool2d(planes, size, stride=1, padding=(size[0] // 2, size[1] // 2))
-    return planes[0, 0].numpy()
+    """Return array (H, W) with each pixel the largest of those at most radius rows and columns away."""
+    return cv2.dilate(array, np.ones((2 * radius + 1, 2 * radius + 1), dtype=np.uint8))
 
 
 def stroke_width(mask):

@@ -175,12 +175,10 @@ def test_a_transparent_picture_without_ink_is_refused(model):
 
 # The steps of the chain
 
-def test_pieces_are_those_of_a_flood_fill():
-    mask = np.random.default_rng(0).random((40, 60)) > 0.6
-    (row, left, right), piece = predict.connected_runs(mask)
-    ours = np.zeros(mask.shape, dtype=int)
-    for r, a, b, p in zip(row, left, right, piece):
-        ours[r, a:b] = p + 1
+def flood_fill(mask, corners=True):
+    """Return (the number of each pixel's piece, 0 where mask is False; how many pieces there are)."""
+    height, width = mask.shape
+    steps = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1) if corners or dy == 0 or dx == 0]
     flood, n = np.zeros(mask.shape, dtype=int), 0
     for start in zip(*np.nonzero(mask)):
         if flood[start]:
@@ -188,12 +186,27 @@ def test_pieces_are_those_of_a_flood_fill():
         n, stack = n + 1, [start]
         while stack:
             y, x = stack.pop()
-            if 0 <= y < 40 and 0 <= x < 60 and mask[y, x] and not flood[y, x]:
+            if 0 <= y < height and 0 <= x < width and mask[y, x] and not flood[y, x]:
                 flood[y, x] = n
-                stack += [(y + dy, x + dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
-    assert np.array_equal(ours > 0, mask) and piece.max() + 1 == n
-    assert len(set(zip(ours[mask], flood[mask]))) == n  # one of ours for each of theirs
-    assert np.array_equal(predict.paint_runs(mask.shape, row, left, right), mask)
+                stack += [(y + dy, x + dx) for dy, dx in steps]
+    return flood, n
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_pieces_and_holes_are_those_of_a_flood_fill(seed):
+    rng = np.random.default_rng(seed)
+    ink = rng.random((40, 60), dtype=np.float32)
+    mask = ink > 0.65
+    flood, n = flood_fill(mask)
+    mass = np.bincount(flood[mask], ink[mask])
+    digit, share, n_pieces = predict.heaviest_piece(ink, mask, edge_penalty=1.0)
+    assert n_pieces == n and share == pytest.approx(mass.max() / mass.sum())
+    chosen = set(flood[digit])
+    assert np.argmax(mass) in chosen and 0 not in chosen
+    assert np.array_equal(digit, np.isin(flood, list(chosen)))  # whole pieces, and nothing else
+    assert min(mass[list(chosen)]) > 0.08 * mass.max()
+    holes = flood_fill(np.pad(~mask, 1, constant_values=True), corners=False)[1] - 1  # all but the paper around
+    assert predict.euler_number(mask) == n - holes
 
 
 def test_paper_in_falling_light_becomes_even():
