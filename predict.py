@@ -109,6 +109,7 @@ def to_array(image):
     array = array.reshape(*array.shape[:2], -1)
     if max(array.shape) > WORK_SIZE:
         array = shrink(array)
+    array = np.ascontiguousarray(array.transpose(2, 0, 1)).transpose(1, 2, 0)  # planes: NumPy's max(axis=2) likes them
     array = UPRIGHT.get(orientation(image), np.asarray)(array)
     return lay_on_ground(array) if array.shape[2] == 4 else array
 
