@@ -3,6 +3,7 @@
     python predict.py image.png                     one line: image.png: 7 (99.8 %)
     python predict.py scans/ photo.jpg --json       any number of pictures and folders, as JSON Lines
     python predict.py image.png --save seen.png     a figure: the picture, what the network saw, what it said
+    python predict.py image.png --explain           the same figure with what every layer of the network did
     python predict.py --multi                       50 random digits of MNIST's test set, into Assets/
 
 Ink of any colour on paper of any colour: what counts as ink is what differs from the paper. A question mark after a
@@ -506,17 +507,36 @@ def read_inputs(model, inputs):
     return torch.cat([model(utils.standardise(part.to(device).float().div_(255)))[1].cpu() for part in inputs.split(500)])
 
 
-def single_predict(img_path, invert=None, model=None, save=None, show=False, checkpoint=utils.CHECKPOINT, device="cpu"):
+def watch(model, picture):
+    """Return ({name: activations}, probabilities (10,)) of one input, uint8 (32, 32), on its way through model.
+
+    The activations of C1, S2, C3, S4, C5 and F6, after their tanh, are float arrays without a batch's dimension.
+    """
+    outputs = []
+    hooks = [module.register_forward_hook(lambda module, inputs, output: outputs.append(output[0].cpu().numpy()))
+             for module in model.modules() if isinstance(module, (torch.nn.Tanh, torch.nn.AvgPool2d))]
+    try:
+        probabilities = read_inputs(model, torch.from_numpy(picture)[None, None])
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return dict(zip(("C1", "S2", "C3", "S4", "C5", "F6"), outputs, strict=True)), probabilities[0].numpy()
+
+
+def single_predict(img_path, invert=None, model=None, save=None, show=False, checkpoint=utils.CHECKPOINT, device="cpu",
+                   explain=False):
     """Return the digit, 0..9, in the picture at img_path; write the figure about it to save, open it if show.
 
-    invert: True if the ink is darker than the paper, False if it is lighter, None to find out. Raises LeNetError, in one
-    line, if there is no picture or no digit in it.
+    invert: True if the ink is darker than the paper, False if it is lighter, None to find out. explain: the figure shows
+    every layer of the network. Raises LeNetError, in one line, if there is no picture or no digit in it.
     """
-    (reading,) = predict_images([img_path], model, invert, checkpoint, device)
+    model = load_model(model, checkpoint, device)
+    (reading,) = predict_images([img_path], model, invert)
     if isinstance(reading, LeNetError):
         raise reading
     if save or show:
-        publish(plot_readings([img_path], [reading]), save, show)
+        figure = plot_explained(img_path, reading, model) if explain else plot([img_path], [reading])
+        publish(figure, save, show)
     return reading.digit
 
 
@@ -544,51 +564,28 @@ def multi_predict(n=50, seed=None, model=None, save=utils.ASSETS / "multi_predic
 MOST_IN_FIGURE = 60
 
 
-def plot_readings(sources, readings):
-    """Return a Figure: each picture with the box found on it, the network's input and the ten probabilities as bars."""
-    from matplotlib.figure import Figure
-    from matplotlib.patches import Rectangle
+def plot(sources, readings):
+    """Return a Figure of pictures, as predict_images takes them, and of their readings or LeNetErrors."""
+    return utils.plot_readings([to_rgb(source) for source in sources], readings,
+                               [str(r) if isinstance(r, LeNetError) else say(r) for r in readings])
 
-    columns = 1 if len(readings) == 1 else 2
-    rows = -(-len(readings) // columns)
-    size = 2.6 if columns == 1 else 1.5
-    figure = Figure(figsize=(3.4 * size * columns, rows * size + 0.7), layout="constrained")
-    grid = figure.subplots(rows, 3 * columns, squeeze=False, width_ratios=[1, 1, 1.3] * columns)
-    for ax in grid.flat:
-        ax.axis("off")
-    for i, (source, reading) in enumerate(zip(sources, readings)):
-        picture, seen, bars = grid[i // columns, 3 * (i % columns):][:3]
-        try:
-            array = to_array(open_picture(source))
-        except LeNetError:
-            array = np.ones((1, 1, 1), dtype=np.float32)
-        height, width = array.shape[:2]
-        picture.imshow(np.clip(np.broadcast_to(array, (height, width, 3)), 0, 1), interpolation="nearest")
-        if isinstance(reading, LeNetError):
-            seen.text(0, 0.5, "no reading:\n" + str(reading).replace(": ", ":\n"), va="center", transform=seen.transAxes,
-                      fontsize=9, color=utils.WRONG)
-            continue
-        left, top, right, bottom = (edge * side for edge, side in zip(reading.box, (width, height, width, height)))
-        picture.add_patch(Rectangle((left - 0.5, top - 0.5), right - left, bottom - top, fill=False,
-                                    edgecolor=utils.WRONG, linewidth=1.5))
-        seen.imshow(reading.input, cmap="gray", vmin=0, vmax=255)
-        bars.axis("on")
-        colours = [utils.INK if digit == reading.digit else "#aab7c4" for digit in range(10)]
-        bars.barh(range(10), [100 * p for p in reading.probabilities], color=colours)
-        bars.set(xlim=(0, 100), yticks=range(10), xticks=(0, 50, 100))
-        bars.invert_yaxis()
-        bars.tick_params(labelsize=9 if columns == 1 else 6)
-        bars.spines[["top", "right"]].set_visible(False)
-        bars.set_title(say(reading), fontsize=12 if columns == 1 else 9, color=utils.INK)
-        if columns == 1 or i // columns == rows - 1:
-            bars.set_xlabel("probability (%)", fontsize=9 if columns == 1 else 7)
-        if columns == 1:
-            bars.set_ylabel("digit", fontsize=9)
-            picture.set_title("picture, box: the digit", fontsize=10)
-            seen.set_title("what the network sees", fontsize=10)
-    if columns > 1:
-        figure.suptitle("picture with the digit found, what the network sees, probability of each digit", fontsize=10)
-    return figure
+
+def plot_explained(source, reading, model):
+    """Return a Figure of a picture, its reading, and what every layer of model made of the network's input."""
+    layers, probabilities = watch(model, reading.input)
+    heading = f"{say(reading)}: from the picture to the reading, through every layer of LeNet-5"
+    if np.abs(probabilities - reading.probabilities).max() > 0.001:
+        heading = f"One of two views of the picture; the mean of both is read as {say(reading)}"
+    return utils.plot_layers(to_rgb(source), reading, layers, probabilities, heading)
+
+
+def to_rgb(source):
+    """Return a picture as float (H, W, 3), 0..1, to be shown; one white pixel if it can't be read."""
+    try:
+        array = to_array(open_picture(source))
+    except LeNetError:
+        array = np.ones((1, 1, 1), dtype=np.float32)
+    return np.clip(np.broadcast_to(array, (*array.shape[:2], 3)), 0, 1)
 
 
 def publish(figure, save, show):
@@ -621,6 +618,8 @@ def get_parser():
     add("--json", action="store_true", help="print JSON Lines, one object for each picture, and nothing else")
     add("--save", type=Path, metavar="FILE", help="write a figure of what was seen")
     add("--show", action="store_true", help="open that figure in a window")
+    add("--explain", action="store_true",
+        help="show in that figure what each layer of the network did; of one picture (default: Assets/explain.png)")
     add("--multi", type=int, nargs="?", const=50, metavar="N",
         help="read N (50) random digits of MNIST's test set instead, into a figure (default: Assets/multi_predict.png)")
     add("--seed", type=int, help="of --multi's random digits, 0 or more")
@@ -643,6 +642,10 @@ def check(args):
         raise ValueError(f"argument --seed: must be in 0 .. 2**32 - 1, got {args.seed}")
     if args.multi is not None and (args.json or args.invert != "auto"):
         raise ValueError("argument --multi: takes neither --json nor --invert")
+    if args.explain and (len(args.images) != 1 or Path(args.images[0]).is_dir()):
+        raise ValueError("argument --explain: takes one picture")
+    if args.explain and not (args.save or args.show):
+        utils.check_folder(utils.ASSETS, "--explain")
     if args.images.count("-") > 1:
         raise ValueError("argument IMAGE: standard input (-) can be read only once")
     if args.save:
@@ -681,10 +684,15 @@ def read_all(args, device):
         for (name, source), reading in zip(chunk, readings):
             failed |= isinstance(reading, LeNetError)
             tell(name, reading, args.json)
-            if (args.save or args.show) and len(shown) < MOST_IN_FIGURE:
+            if (args.save or args.show or args.explain) and len(shown) < MOST_IN_FIGURE:
                 shown.append((source, reading))
-    if shown:
-        publish(plot_readings(*zip(*shown)), args.save, args.show)
+    if args.explain and not failed:
+        path = args.save or (None if args.show else utils.ASSETS / "explain.png")
+        publish(plot_explained(*shown[0], model), path, args.show)
+        if path != args.save:
+            print(f"predict.py: the layers are in {path}", file=sys.stderr)
+    elif shown:
+        publish(plot(*zip(*shown)), args.save, args.show)
     return 1 if failed else 0
 
 
