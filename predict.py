@@ -4,6 +4,7 @@
     python predict.py scans/ photo.jpg --json       any number of pictures and folders, as JSON Lines
     python predict.py image.png --save seen.png     a figure: the picture, what the network saw, what it said
     python predict.py image.png --explain           the same figure with what every layer of the network did
+    python predict.py --draw                        a window to draw a digit in, read while you draw
     python predict.py --multi                       50 random digits of MNIST's test set, into Assets/
 
 Ink of any colour on paper of any colour: what counts as ink is what differs from the paper. A question mark after a
@@ -593,13 +594,7 @@ def publish(figure, save, show):
     if save:
         utils.save_figure(figure, save)
     if show:
-        import matplotlib.pyplot as plt
-
-        if plt.get_backend().lower() == "agg":
-            raise LeNetError("no window can be opened here (matplotlib has no display); --save FILE writes the figure")
-        window = plt.figure(figsize=figure.get_size_inches())
-        window.figimage(np.asarray(figure.canvas.buffer_rgba()))
-        plt.show()
+        utils.open_window(figure)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -620,6 +615,8 @@ def get_parser():
     add("--show", action="store_true", help="open that figure in a window")
     add("--explain", action="store_true",
         help="show in that figure what each layer of the network did; of one picture (default: Assets/explain.png)")
+    add("--draw", action="store_true",
+        help="open a window to draw a digit in and see it read; its s key saves the picture (default: Assets/drawing.png)")
     add("--multi", type=int, nargs="?", const=50, metavar="N",
         help="read N (50) random digits of MNIST's test set instead, into a figure (default: Assets/multi_predict.png)")
     add("--seed", type=int, help="of --multi's random digits, 0 or more")
@@ -630,8 +627,16 @@ def get_parser():
 
 def check(args):
     """Return the device of parsed arguments; raises ValueError, in one line, for what can't be done."""
-    if args.multi is None and not args.images:
-        raise ValueError("name a picture to read, or --multi")
+    if args.draw:
+        others = dict(IMAGE=args.images, multi=args.multi is not None, explain=args.explain, json=args.json, show=args.show,
+                      invert=args.invert != "auto")
+        for name in (name for name, given in others.items() if given):
+            raise ValueError(f"argument --draw: takes no {name if name.isupper() else '--' + name}")
+        args.save = args.save or utils.ASSETS / "drawing.png"
+        if args.save.suffix.lower() != ".png":
+            raise ValueError(f"argument --save: a drawing is saved as .png, got {args.save}")
+    elif args.multi is None and not args.images:
+        raise ValueError("name a picture to read, --draw or --multi")
     if args.multi is not None and args.images:
         raise ValueError("argument --multi: reads MNIST's own digits, so it takes no pictures")
     if args.multi is not None and not 1 <= args.multi <= 1000:
@@ -696,6 +701,14 @@ def read_all(args, device):
     return 1 if failed else 0
 
 
+def draw_and_read(args, device):
+    """Open the window to draw in; return the exit status once it is closed."""
+    import draw  # brings matplotlib
+
+    utils.open_window(draw.draw(load_model(None, args.checkpoint, device), args.save), own_keys=True)
+    return 0
+
+
 def tell(name, reading, as_json):
     """Print one reading, or what kept it from being one."""
     if as_json and isinstance(reading, LeNetError):
@@ -721,6 +734,8 @@ def main(argv=None):
     except ValueError as error:
         parser.error(str(error))
     try:
+        if args.draw:
+            return draw_and_read(args, device)
         if args.multi is None:
             return read_all(args, device)
         seed = torch.seed() % 2**32 if args.seed is None else args.seed

@@ -339,7 +339,7 @@ def _check_weights(path, weights, wanted):
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Plots: matplotlib's Figure without pyplot, so that no window, backend or display is ever involved
+# Plots: matplotlib's Figure without pyplot, so that no window, backend or display is involved but in open_window
 
 INK = "#1f3b57"
 WRONG = "#c0392b"
@@ -353,6 +353,30 @@ def save_figure(figure, path):
     if kind not in figure.canvas.get_supported_filetypes():
         raise LeNetError(f"{path}: no picture format is called {path.suffix!r}; .png always works")
     write_atomically(path, lambda file: figure.savefig(file, format=kind, dpi=100))
+
+
+def open_window(figure, own_keys=False):
+    """Show figure in a window until it is closed; raises LeNetError if none can be opened.
+
+    own_keys: the figure answers the keys itself, so it gets neither matplotlib's keys (s, c, q ...) nor the toolbar.
+    """
+    import matplotlib.pyplot as plt
+    from matplotlib.backends import BackendFilter, backend_registry
+
+    try:
+        with plt.rc_context({"toolbar": "None"} if own_keys else {}):
+            plt.figure(figure)  # from now on it is pyplot's
+        usable = plt.get_backend().lower() not in backend_registry.list_builtin(BackendFilter.NON_INTERACTIVE)
+    except Exception:  # each toolkit has its own way of saying that it is not there, or has no display
+        usable = False
+    if not usable:
+        plt.close(figure)
+        raise LeNetError("no window can be opened here: it takes a display and a toolkit (pip install PyQt6), or a browser "
+                         "(pip install tornado, and set MPLBACKEND=WebAgg)")
+    if own_keys:
+        figure.canvas.mpl_disconnect(figure.canvas.manager.key_press_handler_id)
+    with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C in the terminal closes the window too
+        plt.show()
 
 
 def plot_losses(train_losses, valid_losses, valid_accuracies=None, title="LeNet-5 on MNIST"):
@@ -564,17 +588,18 @@ def plot_readings(pictures, readings, titles):
 
 def plot_bars(ax, probabilities):
     """Draw ten probabilities on ax as horizontal bars, in percent, the largest one dark; return the bars."""
-    bars = ax.barh(range(10), [100 * p for p in probabilities])
-    colour_bars(bars, probabilities)
+    bars = ax.barh(range(10), [0] * 10, linewidth=0)  # else a bar of nothing is a line
+    set_bars(bars, probabilities)
     ax.set(xlim=(0, 100), yticks=range(10), xticks=(0, 50, 100))
     ax.invert_yaxis()
     ax.spines[["top", "right"]].set_visible(False)
     return bars
 
 
-def colour_bars(bars, probabilities):
+def set_bars(bars, probabilities):
+    """Show other probabilities on the bars of plot_bars."""
     for bar, p in zip(bars, probabilities):
-        bar.set_color(INK if p == max(probabilities) else PALE)
+        bar.set(width=100 * p, color=INK if p == max(probabilities) else PALE)
 
 
 def _frame_box(box, shape):
