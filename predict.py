@@ -611,7 +611,7 @@ def get_parser():
     add("images", nargs="*", metavar="IMAGE", help="pictures, folders of pictures, or - for one on standard input")
     add("--invert", choices=("auto", "yes", "no"), default="auto", help="is the ink darker than the paper?")
     add("--json", action="store_true", help="print JSON Lines, one object for each picture, and nothing else")
-    add("--save", type=Path, metavar="FILE", help="write a figure of what was seen")
+    add("--save", type=Path, metavar="FILE", help="write a figure of what was seen; with --draw, the drawing")
     add("--show", action="store_true", help="open that figure in a window")
     add("--explain", action="store_true",
         help="show in that figure what each layer of the network did; of one picture (default: Assets/explain.png)")

@@ -344,6 +344,7 @@ def _check_weights(path, weights, wanted):
 INK = "#1f3b57"
 WRONG = "#c0392b"
 PALE = "#aab7c4"
+GREY = "#566573"
 
 
 def save_figure(figure, path):
@@ -554,6 +555,7 @@ def plot_readings(pictures, readings, titles):
     pictures: float (H, W, 3) arrays; readings: predict.py's Reading of each, or the LeNetError that kept it from one.
     """
     from matplotlib.figure import Figure
+    from matplotlib.patches import Rectangle
 
     columns = 1 if len(readings) == 1 else 2
     rows = -(-len(readings) // columns)
@@ -569,7 +571,9 @@ def plot_readings(pictures, readings, titles):
             seen.text(0, 0.5, "no reading:\n" + title.replace(": ", ":\n"), va="center", transform=seen.transAxes,
                       fontsize=9, color=WRONG)
             continue
-        picture.add_patch(_frame_box(reading.box, array.shape))
+        left, top, right, bottom = (edge * side for edge, side in zip(reading.box, 2 * array.shape[1::-1]))
+        picture.add_patch(Rectangle((left - 0.5, top - 0.5), right - left, bottom - top, fill=False, edgecolor=WRONG,
+                                    linewidth=1.5))
         seen.imshow(reading.input, cmap="gray", vmin=0, vmax=255)
         bars.axis("on")
         plot_bars(bars, reading.probabilities)
@@ -602,19 +606,11 @@ def set_bars(bars, probabilities):
         bar.set(width=100 * p, color=INK if p == max(probabilities) else PALE)
 
 
-def _frame_box(box, shape):
-    from matplotlib.patches import Rectangle
-
-    left, top, right, bottom = box[0] * shape[1], box[1] * shape[0], box[2] * shape[1], box[3] * shape[0]
-    return Rectangle((left - 0.5, top - 0.5), right - left, bottom - top, fill=False, edgecolor=WRONG, linewidth=1.5)
-
-
-# How plot_layers arranges a layer: rows and columns of maps, how large their pixels are drawn, the layer's size in words,
-# and what leads to it
+# How plot_layers arranges a layer: rows and columns of maps, how large their pixels are drawn, and what leads to it
 ARRANGEMENT = {
-    "C1": (3, 2, 1.2, "6 @ 28x28", "5x5\nconvolution"), "S2": (3, 2, 1.2, "6 @ 14x14", "2x2\naverage"),
-    "C3": (4, 4, 2.5, "16 @ 10x10", "5x5\nconvolution"), "S4": (4, 4, 2.5, "16 @ 5x5", "2x2\naverage"),
-    "C5": (1, 1, 1, "120", "5x5\nconvolution"), "F6": (1, 1, 1, "84", "linear"),
+    "C1": (3, 2, 1.2, "5x5\nconvolution"), "S2": (3, 2, 1.2, "2x2\naverage"),
+    "C3": (4, 4, 2.5, "5x5\nconvolution"), "S4": (4, 4, 2.5, "2x2\naverage"),
+    "C5": (1, 1, 1.0, "5x5\nconvolution"), "F6": (1, 1, 1.0, "linear"),
 }
 
 
@@ -629,57 +625,62 @@ def plot_layers(picture, reading, layers, probabilities, heading):
 
     figure = Figure(figsize=(12, 4.4), layout="constrained")
     ax = figure.subplots()
-    top, bottom, side, gap, pad = 64, -64, 54, 22, 3  # one unit is as large as a unit of C5 and F6 is drawn
+    top, bottom, side, gap, pad = 64, -64, 54, 22, 3  # in ax's unit: the height of one of the 120 in C5
 
     def show(image, x, y, width, height, **options):  # y is the middle
-        ax.add_patch(Rectangle((x, y - height / 2), width, height, fill=False, edgecolor="#566573", linewidth=0.8, zorder=3))
+        ax.add_patch(Rectangle((x, y - height / 2), width, height, fill=False, edgecolor=GREY, linewidth=0.8, zorder=3))
         return ax.imshow(image, extent=(x, x + width, y - height / 2, y + height / 2), interpolation="nearest", **options)
-
-    def arrow(start, end):
-        ax.annotate("", xy=end, xytext=start, arrowprops=dict(arrowstyle="->", color="#7f8c8d"))
 
     def write(x, y, text, **options):
         ax.text(x, y, text, **{"fontsize": 10, "color": INK, "ha": "center", "va": "center", **options})
 
+    def lead(start, end, step=None):  # an arrow, and what it stands for
+        ax.annotate("", xy=end, xytext=start, arrowprops=dict(arrowstyle="->", color=GREY))
+        if step:
+            write((start[0] + end[0]) / 2, bottom, step, va="top", fontsize=9, color=GREY)
+
+    # the picture, and below it what the network sees
     height, width = (side * n / max(picture.shape[:2]) for n in picture.shape[:2])
     show(picture, (side - width) / 2, 33, width, height)
-    x, y = (side - width) / 2, 33 - height / 2
-    left, top_edge, right, bottom_edge = reading.box
-    ax.add_patch(Rectangle((x + left * width, y + (1 - bottom_edge) * height), (right - left) * width,
-                           (bottom_edge - top_edge) * height, fill=False, edgecolor=WRONG, linewidth=1.5, zorder=4))
+    x0, y0, x1, y1 = reading.box
+    ax.add_patch(Rectangle(((side - width) / 2 + x0 * width, 33 + height / 2 - y1 * height), (x1 - x0) * width,
+                           (y1 - y0) * height, fill=False, edgecolor=WRONG, linewidth=1.5, zorder=4))
     write(side / 2, top, "Picture", va="bottom")
     show(reading.input, 0, -33, side, side, cmap="gray", vmin=0, vmax=255)
     write(side / 2, bottom, "Input\n32x32", va="top")
-    arrow((side / 2, y), (side / 2, -33 + side / 2))
+    lead((side / 2, 33 - height / 2), (side / 2, -33 + side / 2))
+    # the layers, each a grid of maps or one column of numbers
     x, middle = side, -33
-    for name, (rows, columns, size, what, step) in ARRANGEMENT.items():
+    for name, (rows, columns, size, step) in ARRANGEMENT.items():
         maps = layers[name]
-        if rows == 1:  # single numbers: one column
-            maps = maps.reshape(1, -1, 1)
-        high, wide = size * maps.shape[1], size * maps.shape[2] if rows > 1 else 16
-        total = columns * wide + (columns - 1) * pad
-        arrow((x + 2, middle), (x + gap - 2, middle))
-        write(x + gap / 2, bottom, step, va="top", fontsize=9, color="#566573")
+        if rows > 1:
+            what = f"{maps.shape[0]} @ {maps.shape[1]}x{maps.shape[2]}"
+            high, wide = size * maps.shape[1], size * maps.shape[2]
+        else:
+            what, maps = str(maps.size), maps.reshape(1, -1, 1)
+            high, wide = size * maps.shape[1], 16
+        lead((x + 2, middle), (x + gap - 2, middle), step)
         x, middle = x + gap, 0
         for i, one in enumerate(maps):
             row, column = divmod(i, columns)
             shown = show(one, x + column * (wide + pad), ((rows - 1) / 2 - row) * (high + pad), wide, high, cmap="RdBu_r",
                          vmin=-1, vmax=1)
+        total = columns * wide + (columns - 1) * pad
         write(x + total / 2, top, f"{name}\n{what}", va="bottom")
         x += total
-    arrow((x + 2, 0), (x + gap - 2, 0))
-    write(x + gap / 2, bottom, "linear,\nsoftmax", va="top", fontsize=9, color="#566573")
+    # the probabilities
+    lead((x + 2, 0), (x + gap - 2, 0), "linear,\nsoftmax")
     x += gap + 8
     for digit, p in enumerate(probabilities):
         y = 45 - 10 * digit
-        colour = INK if p == max(probabilities) else PALE
         write(x - 5, y, str(digit))
-        ax.add_patch(Rectangle((x, y - 3.5), 42 * p, 7, color=colour))
+        ax.add_patch(Rectangle((x, y - 3.5), 42 * p, 7, color=INK if p == max(probabilities) else PALE))
         write(x + 42 * p + 3, y, f"{100 * p:.1f} %" if p >= 0.0005 else "", ha="left", fontsize=9)
     write(x + 21, top, "Output\n10", va="bottom")
     ax.set(xlim=(-3, x + 70), ylim=(bottom - 20, top + 20), aspect="equal")
     ax.axis("off")
-    bar = figure.colorbar(shown, ax=ax, orientation="horizontal", shrink=0.3, aspect=35, pad=0.02, ticks=(-1, -0.5, 0, 0.5, 1))
+    bar = figure.colorbar(shown, ax=ax, orientation="horizontal", shrink=0.3, aspect=35, pad=0.02,
+                          ticks=(-1, -0.5, 0, 0.5, 1))
     bar.set_label("activation: tanh (S2, S4: the mean of four)", fontsize=9)
     bar.ax.tick_params(labelsize=9)
     figure.suptitle(heading, fontsize=12, color=INK)
