@@ -3,6 +3,8 @@
     python predict.py image.png                     one line: image.png: 7 (99.8 %)
     python predict.py scans/ photo.jpg --json       any number of pictures and folders, as JSON Lines
     python predict.py image.png --save seen.png     a figure: the picture, what the network saw, what it said
+    python predict.py image.png --explain           the same figure with what every layer of the network did
+    python predict.py --draw                        a window to draw a digit in, read while you draw
     python predict.py --multi                       50 random digits of MNIST's test set, into Assets/
 
 Ink of any colour on paper of any colour: what counts as ink is what differs from the paper. A question mark after a
@@ -19,9 +21,10 @@ from collections import namedtuple
 from functools import lru_cache
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
-from PIL import Image, ImageFilter, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 import utils
 from utils import LeNetError
@@ -108,17 +111,18 @@ def to_array(image):
     array = array.reshape(*array.shape[:2], -1)
     if max(array.shape) > WORK_SIZE:
         array = shrink(array)
+    array = np.ascontiguousarray(array.transpose(2, 0, 1)).transpose(1, 2, 0)  # planes: NumPy's max(axis=2) likes them
     array = UPRIGHT.get(orientation(image), np.asarray)(array)
     return lay_on_ground(array) if array.shape[2] == 4 else array
 
 
 def shrink(array):
     """Return array, float (H, W, C), with WORK_SIZE pixels on its long side, averaged over the area of each."""
-    scale = WORK_SIZE / max(array.shape)
-    size = [max(1, round(side * scale)) for side in array.shape[:2]]
-    planes = torch.from_numpy(np.ascontiguousarray(array)).permute(2, 0, 1)[None]
-    small = torch.nn.functional.interpolate(planes, size, mode="bilinear", antialias=True)
-    return small[0].permute(1, 2, 0).numpy()
+    height, width, channels = array.shape
+    scale = WORK_SIZE / max(height, width)
+    size = max(1, round(scale * width)), max(1, round(scale * height))
+    small = cv2.resize(array, size, interpolation=cv2.INTER_AREA)
+    return small.reshape(size[1], size[0], channels)  # OpenCV drops the channel of a grey picture
 
 
 def orientation(image):
@@ -323,14 +327,12 @@ def heaviest_piece(ink, mask, edge_penalty):
     weighs the ink on it, times edge_penalty if it touches the picture's edge: the edge of a sheet, a finger.
     """
     height, width = mask.shape
-    runs, piece = connected_runs(mask)
-    if piece.max() == 0:
+    n_labels, label, stats, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=8)
+    if n_labels == 2:  # the paper, label 0, and one piece
         return mask, 1.0, 1
-    row, left, right = runs
-    total = np.concatenate([[0], np.cumsum(ink, dtype=np.float64)])
-    mass = np.bincount(piece, total[row * width + right] - total[row * width + left])
-    box = np.stack([extreme(np.minimum, left, piece), extreme(np.minimum, row, piece),
-                    extreme(np.maximum, right, piece), extreme(np.maximum, row + 1, piece)], axis=1)
+    mass = np.bincount(label.ravel(), ink.ravel())[1:]
+    box = stats[1:, :4].copy()  # left, top, width, height ...
+    box[:, 2:] += box[:, :2]    # ... right, bottom
     at_edge = (edge_penalty < 1) & ((box[:, :2] == 0).any(axis=1) | (box[:, 2:] == (width, height)).any(axis=1))
     main = np.argmax(mass * np.where(at_edge, edge_penalty, 1))
     chosen = np.zeros(len(mass), dtype=bool)
@@ -342,25 +344,15 @@ def heaviest_piece(ink, mask, edge_penalty):
         gap = np.maximum(np.maximum(box[:, 0] - r, l - box[:, 2]), np.maximum(box[:, 1] - b, t - box[:, 3]))
         reach = np.where(mass > 0.15 * mass[main], 0.4, 0.15) * max(r - l, b - t)
         joins = ~chosen & (gap <= reach) & (mass > 0.08 * mass[main]) & (~at_edge | at_edge[main])
-    digit = paint_runs(mask.shape, *(part[chosen[piece]] for part in runs))
+    digit = np.concatenate([[False], chosen])[label]
     return digit, mass.max() / mass.sum(), len(mass)
 
 
 def euler_number(mask):
-    """Return the number of pieces minus the number of holes of a bool mask (Gray 1971, from its 2x2 corners)."""
-    m = np.zeros((mask.shape[0] + 2, mask.shape[1] + 2), dtype=np.int8)
-    m[1:-1, 1:-1] = mask
-    a, d = m[:-1, :-1], m[1:, 1:]
-    corners = a + m[:-1, 1:] + m[1:, :-1] + d
-    one, two, three = (corners == 1), (corners == 2) & (a == d), (corners == 3)
-    return (np.count_nonzero(one) - np.count_nonzero(three) - 2 * np.count_nonzero(two)) // 4
-
-
-def extreme(function, values, piece):
-    """Return function (np.minimum or np.maximum) of the values of each piece."""
-    result = np.full(piece.max() + 1, values.max() if function is np.minimum else values.min())
-    function.at(result, piece, values)
-    return result
+    """Return the number of pieces minus the number of holes of a bool mask that is not all False."""
+    _, family = cv2.findContours(mask.view(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    n_outlines, n_holes = family.shape[1], np.count_nonzero(family[0, :, 3] >= 0)  # only a hole's lies in another one
+    return n_outlines - 2 * n_holes
 
 
 def without_specks(ink):
@@ -374,49 +366,10 @@ def without_specks(ink):
     level = quantile(ink, 0.999)
     if level < MIN_CONTRAST or euler_number(ink > 0.5 * level) < 18:
         return ink
-    picture = Image.fromarray((255 / level * ink).clip(0, 255).astype(np.uint8)).filter(ImageFilter.MedianFilter(3))
-    calm = np.asarray(picture, dtype=np.float32) / 255
+    calm = cv2.medianBlur(np.minimum(ink / level, 1), 3)
     if quantile(calm, 0.985) < 0.7:
         raise NoDigit("no digit found: only noise")
     return calm * level
-
-
-def connected_runs(mask):
-    """Return ((row, left, right) of each horizontal run of True in mask, the number of the piece it belongs to).
-
-    right is exclusive; runs that touch, be it by a corner, are of one piece; pieces are numbered from 0.
-    """
-    height, width = mask.shape
-    padded = np.zeros((height, width + 1), dtype=np.int8)
-    padded[:, :width] = mask
-    change = np.diff(padded.ravel(), prepend=0)
-    start, end = np.flatnonzero(change == 1), np.flatnonzero(change == -1)
-    # the runs of the next row that touch run i are consecutive: from first[i] up to last[i]
-    first = np.searchsorted(end, start + width + 1, side="left")
-    last = np.searchsorted(start, end + width + 1, side="right")
-    count = np.maximum(last - first, 0)
-    above = np.repeat(np.arange(len(start)), count)
-    below = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count) + np.repeat(first, count)
-    root = np.arange(len(start))
-    while True:  # the smallest number wins and spreads; following root to its root doubles the distance every time
-        smallest = np.minimum(root[above], root[below])
-        before = root.copy()
-        for index in (root[above], root[below]):
-            np.minimum.at(root, index, smallest)
-        root = root[root]
-        if (root == before).all():
-            break
-    piece = (np.cumsum(root == np.arange(len(root))) - 1)[root]
-    row = start // (width + 1)
-    return (row, start - row * (width + 1), end - row * (width + 1)), piece
-
-
-def paint_runs(shape, row, left, right):
-    """Return a bool mask of that shape, True on the given runs."""
-    change = np.zeros((shape[0], shape[1] + 1), dtype=np.int8)
-    change[row, left] = 1
-    change[row, right] -= 1
-    return np.cumsum(change, axis=1)[:, :-1].astype(bool)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -440,8 +393,8 @@ def frame(ink, mask, level):
     grow = max(0, round((PEN * size / 20 - pen) / 2))
     margin = reach + grow
     window = slice(max(top - margin, 0), bottom + margin), slice(max(left - margin, 0), right + margin)
-    mask, ink = (np.pad(array[window].astype(np.float32), margin) for array in (mask, ink))
-    soft = np.minimum(ink / level, 1) * (dilate(mask, reach) > 0)
+    mask, ink = (np.pad(array[window], margin) for array in (mask.view(np.uint8), ink))
+    soft = np.minimum(ink / level, 1) * dilate(mask, reach)
     soft[soft < FAINT] = 0
     if grow:
         soft = dilate(soft, grow)
@@ -474,11 +427,8 @@ def bounds(mask):
 
 
 def dilate(array, radius):
-    """Return float array (H, W) with each pixel the largest of those at most radius rows and columns away."""
-    planes = torch.from_numpy(array)[None, None]
-    for size in ((2 * radius + 1, 1), (1, 2 * radius + 1)):
-        planes = torch.nn.functional.max_pool2d(planes, size, stride=1, padding=(size[0] // 2, size[1] // 2))
-    return planes[0, 0].numpy()
+    """Return array (H, W) with each pixel the largest of those at most radius rows and columns away."""
+    return cv2.dilate(array, np.ones((2 * radius + 1, 2 * radius + 1), dtype=np.uint8))
 
 
 def stroke_width(mask):
@@ -558,17 +508,36 @@ def read_inputs(model, inputs):
     return torch.cat([model(utils.standardise(part.to(device).float().div_(255)))[1].cpu() for part in inputs.split(500)])
 
 
-def single_predict(img_path, invert=None, model=None, save=None, show=False, checkpoint=utils.CHECKPOINT, device="cpu"):
+def watch(model, picture):
+    """Return ({name: activations}, probabilities (10,)) of one input, uint8 (32, 32), on its way through model.
+
+    The activations of C1, S2, C3, S4, C5 and F6, after their tanh, are float arrays without a batch's dimension.
+    """
+    outputs = []
+    hooks = [module.register_forward_hook(lambda module, inputs, output: outputs.append(output[0].cpu().numpy()))
+             for module in model.modules() if isinstance(module, (torch.nn.Tanh, torch.nn.AvgPool2d))]
+    try:
+        probabilities = read_inputs(model, torch.from_numpy(picture)[None, None])
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return dict(zip(("C1", "S2", "C3", "S4", "C5", "F6"), outputs, strict=True)), probabilities[0].numpy()
+
+
+def single_predict(img_path, invert=None, model=None, save=None, show=False, checkpoint=utils.CHECKPOINT, device="cpu",
+                   explain=False):
     """Return the digit, 0..9, in the picture at img_path; write the figure about it to save, open it if show.
 
-    invert: True if the ink is darker than the paper, False if it is lighter, None to find out. Raises LeNetError, in one
-    line, if there is no picture or no digit in it.
+    invert: True if the ink is darker than the paper, False if it is lighter, None to find out. explain: the figure shows
+    every layer of the network. Raises LeNetError, in one line, if there is no picture or no digit in it.
     """
-    (reading,) = predict_images([img_path], model, invert, checkpoint, device)
+    model = load_model(model, checkpoint, device)
+    (reading,) = predict_images([img_path], model, invert)
     if isinstance(reading, LeNetError):
         raise reading
     if save or show:
-        publish(plot_readings([img_path], [reading]), save, show)
+        figure = plot_explained(img_path, reading, model) if explain else plot([img_path], [reading])
+        publish(figure, save, show)
     return reading.digit
 
 
@@ -596,51 +565,28 @@ def multi_predict(n=50, seed=None, model=None, save=utils.ASSETS / "multi_predic
 MOST_IN_FIGURE = 60
 
 
-def plot_readings(sources, readings):
-    """Return a Figure: each picture with the box found on it, the network's input and the ten probabilities as bars."""
-    from matplotlib.figure import Figure
-    from matplotlib.patches import Rectangle
+def plot(sources, readings):
+    """Return a Figure of pictures, as predict_images takes them, and of their readings or LeNetErrors."""
+    return utils.plot_readings([to_rgb(source) for source in sources], readings,
+                               [str(r) if isinstance(r, LeNetError) else say(r) for r in readings])
 
-    columns = 1 if len(readings) == 1 else 2
-    rows = -(-len(readings) // columns)
-    size = 2.6 if columns == 1 else 1.5
-    figure = Figure(figsize=(3.4 * size * columns, rows * size + 0.7), layout="constrained")
-    grid = figure.subplots(rows, 3 * columns, squeeze=False, width_ratios=[1, 1, 1.3] * columns)
-    for ax in grid.flat:
-        ax.axis("off")
-    for i, (source, reading) in enumerate(zip(sources, readings)):
-        picture, seen, bars = grid[i // columns, 3 * (i % columns):][:3]
-        try:
-            array = to_array(open_picture(source))
-        except LeNetError:
-            array = np.ones((1, 1, 1), dtype=np.float32)
-        height, width = array.shape[:2]
-        picture.imshow(np.clip(np.broadcast_to(array, (height, width, 3)), 0, 1), interpolation="nearest")
-        if isinstance(reading, LeNetError):
-            seen.text(0, 0.5, "no reading:\n" + str(reading).replace(": ", ":\n"), va="center", transform=seen.transAxes,
-                      fontsize=9, color=utils.WRONG)
-            continue
-        left, top, right, bottom = (edge * side for edge, side in zip(reading.box, (width, height, width, height)))
-        picture.add_patch(Rectangle((left - 0.5, top - 0.5), right - left, bottom - top, fill=False,
-                                    edgecolor=utils.WRONG, linewidth=1.5))
-        seen.imshow(reading.input, cmap="gray", vmin=0, vmax=255)
-        bars.axis("on")
-        colours = [utils.INK if digit == reading.digit else "#aab7c4" for digit in range(10)]
-        bars.barh(range(10), [100 * p for p in reading.probabilities], color=colours)
-        bars.set(xlim=(0, 100), yticks=range(10), xticks=(0, 50, 100))
-        bars.invert_yaxis()
-        bars.tick_params(labelsize=9 if columns == 1 else 6)
-        bars.spines[["top", "right"]].set_visible(False)
-        bars.set_title(say(reading), fontsize=12 if columns == 1 else 9, color=utils.INK)
-        if columns == 1 or i // columns == rows - 1:
-            bars.set_xlabel("probability (%)", fontsize=9 if columns == 1 else 7)
-        if columns == 1:
-            bars.set_ylabel("digit", fontsize=9)
-            picture.set_title("picture, box: the digit", fontsize=10)
-            seen.set_title("what the network sees", fontsize=10)
-    if columns > 1:
-        figure.suptitle("picture with the digit found, what the network sees, probability of each digit", fontsize=10)
-    return figure
+
+def plot_explained(source, reading, model):
+    """Return a Figure of a picture, its reading, and what every layer of model made of the network's input."""
+    layers, probabilities = watch(model, reading.input)
+    heading = f"{say(reading)}: from the picture to the reading, through every layer of LeNet-5"
+    if np.abs(probabilities - reading.probabilities).max() > 0.001:
+        heading = f"One of two views of the picture; the mean of both is read as {say(reading)}"
+    return utils.plot_layers(to_rgb(source), reading, layers, probabilities, heading)
+
+
+def to_rgb(source):
+    """Return a picture as float (H, W, 3), 0..1, to be shown; one white pixel if it can't be read."""
+    try:
+        array = to_array(open_picture(source))
+    except LeNetError:
+        array = np.ones((1, 1, 1), dtype=np.float32)
+    return np.clip(np.broadcast_to(array, (*array.shape[:2], 3)), 0, 1)
 
 
 def publish(figure, save, show):
@@ -648,13 +594,131 @@ def publish(figure, save, show):
     if save:
         utils.save_figure(figure, save)
     if show:
+        utils.open_window(figure)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# A window to draw in: what is drawn goes through predict_images(), as a file does, so a saved drawing is read alike
+
+CANVAS = 384  # pixels on each side of the drawing: about what the window shows of it
+NIB = 24      # pixels: the width of the pen
+
+
+def paint(strokes):
+    """Return strokes, lists of (x, y) in pixels of the canvas, as a grey PIL image, drawn with a round pen on paper."""
+    page = np.full((CANVAS, CANVAS), 250, dtype=np.uint8)
+    for stroke in strokes:
+        points = np.array(stroke[:1] + stroke).round().astype(np.int32)  # a dot is a line from a point to itself
+        cv2.polylines(page, [points], False, 25, NIB, cv2.LINE_AA)
+    return Image.fromarray(page)
+
+
+def draw(model, save=utils.ASSETS / "drawing.png"):
+    """Return a Figure to draw a digit on, which model reads while it is drawn; utils.open_window shows it.
+
+    Its keys, each with a button: c clears, u or ctrl+z takes the last stroke back, s writes the picture to the file save,
+    as PNG, and q closes the window.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.widgets import Button
+
+    strokes, pen = [], None  # pen: the stroke that is being drawn, the last one of strokes
+    figure = Figure(figsize=(9.6, 4.6), label="LeNet-5 reads what you draw")  # laid out by hand: a layout engine is slow
+    canvas, seen, chart = (figure.add_axes(place) for place in (
+        (0.02, 0.15, 0.40, 0.835), (0.45, 0.31, 0.20, 0.417), (0.70, 0.22, 0.27, 0.60)))
+    for ax in (canvas, seen):
+        ax.set(xticks=[], yticks=[])
+    page = canvas.imshow(paint([]), cmap="gray", vmin=0, vmax=255, extent=(0, CANVAS, CANVAS, 0))
+    hint = canvas.text(CANVAS / 2, CANVAS / 2, "draw a digit here", ha="center", color=utils.PALE, fontsize=16)
+    inside = seen.imshow(np.zeros((32, 32)), cmap="gray", vmin=0, vmax=255)
+    seen.set_title("what the network sees", fontsize=10)
+    bars = utils.plot_bars(chart, [0] * 10)
+    chart.set_xlabel("probability (%)")
+    said = figure.text(0.70, 0.90, "", va="center", color=utils.INK)
+    note = figure.text(0.45, 0.06, "", va="center", color=utils.INK, fontsize=9, wrap=True)
+    frames = [*canvas.spines.values(), *seen.spines.values(), chart.spines["left"]]  # lie on top of what changes
+    changing = [page, hint, inside, *bars, said, note, *frames]
+    for artist in changing:
+        artist.set_animated(True)  # only these are drawn anew with each movement of the pen
+    still = None  # the pixels of all the rest
+
+    def keep(event):
+        """After everything was drawn anew: keep its pixels, then draw what changes on top."""
+        nonlocal still
+        if figure.canvas.supports_blit:
+            still = figure.canvas.copy_from_bbox(figure.bbox)
+        for artist in changing:
+            artist.draw(event.renderer)
+
+    def update(text=""):
+        """Read the strokes, show what was read, and text below."""
+        image = paint(strokes)
+        (reading,) = predict_images([image], model)
+        failed = isinstance(reading, LeNetError)
+        page.set_data(image)
+        hint.set_visible(not strokes)
+        inside.set_data(np.zeros((32, 32)) if failed else reading.input)
+        utils.set_bars(bars, [0] * 10 if failed else reading.probabilities)
+        said.set_text(str(reading).replace(": ", ":\n") if failed else say(reading))
+        said.set_fontsize(11 if failed else 18)
+        note.set_text(text)
+        if still is None:
+            figure.canvas.draw_idle()
+        else:  # a third of the time, which a pen in motion notices
+            figure.canvas.restore_region(still)
+            for artist in changing:
+                figure.draw_artist(artist)
+            figure.canvas.blit(figure.bbox)
+
+    def position(event):  # beyond the canvas too, where paint() draws nothing
+        return canvas.transData.inverted().transform((event.x, event.y)).tolist()
+
+    def press(event):
+        nonlocal pen
+        if event.inaxes is canvas and event.button == 1:
+            pen = [position(event)]
+            strokes.append(pen)
+            update()
+
+    def move(event):
+        if pen is not None:
+            pen.append(position(event))
+            update()
+
+    def release(event):
+        nonlocal pen
+        pen = None
+
+    def forget(start):
+        del strokes[start:]
+        update()
+
+    def write():
+        try:
+            utils.write_atomically(save, lambda file: paint(strokes).save(file, "PNG"))
+            update(f"saved in {save}")
+        except LeNetError as error:
+            update(str(error))
+
+    def leave():
         import matplotlib.pyplot as plt
 
-        if plt.get_backend().lower() == "agg":
-            raise LeNetError("no window can be opened here (matplotlib has no display); --save FILE writes the figure")
-        window = plt.figure(figsize=figure.get_size_inches())
-        window.figimage(np.asarray(figure.canvas.buffer_rgba()))
-        plt.show()
+        plt.close(figure)
+
+    actions = {"c": lambda: forget(0), "u": lambda: forget(-1), "s": write, "q": leave}
+    keys = actions | {"ctrl+z": actions["u"], "cmd+z": actions["u"]}
+    figure.buttons = []  # matplotlib itself holds on to them only weakly
+    for i, (key, word) in enumerate(dict(c="Clear", u="Undo", s="Save", q="Quit").items()):
+        button = Button(figure.add_axes((0.02 + 0.102 * i, 0.03, 0.094, 0.08)), f"{word} ({key})")
+        button.on_clicked(lambda event, key=key: actions[key]())
+        figure.buttons.append(button)
+    figure.canvas.mpl_connect("draw_event", keep)
+    figure.canvas.mpl_connect("button_press_event", press)
+    figure.canvas.mpl_connect("motion_notify_event", move)
+    figure.canvas.mpl_connect("button_release_event", release)
+    figure.canvas.mpl_connect("key_press_event", lambda event: keys.get((event.key or "").lower(), lambda: None)())
+    update()
+    return figure
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -671,8 +735,12 @@ def get_parser():
     add("images", nargs="*", metavar="IMAGE", help="pictures, folders of pictures, or - for one on standard input")
     add("--invert", choices=("auto", "yes", "no"), default="auto", help="is the ink darker than the paper?")
     add("--json", action="store_true", help="print JSON Lines, one object for each picture, and nothing else")
-    add("--save", type=Path, metavar="FILE", help="write a figure of what was seen")
+    add("--save", type=Path, metavar="FILE", help="write a figure of what was seen; with --draw, the drawing")
     add("--show", action="store_true", help="open that figure in a window")
+    add("--explain", action="store_true",
+        help="show in that figure what each layer of the network did; of one picture (default: Assets/explain.png)")
+    add("--draw", action="store_true",
+        help="open a window to draw a digit in and see it read; its s key saves the picture (default: Assets/drawing.png)")
     add("--multi", type=int, nargs="?", const=50, metavar="N",
         help="read N (50) random digits of MNIST's test set instead, into a figure (default: Assets/multi_predict.png)")
     add("--seed", type=int, help="of --multi's random digits, 0 or more")
@@ -683,8 +751,16 @@ def get_parser():
 
 def check(args):
     """Return the device of parsed arguments; raises ValueError, in one line, for what can't be done."""
-    if args.multi is None and not args.images:
-        raise ValueError("name a picture to read, or --multi")
+    if args.draw:
+        others = dict(IMAGE=args.images, multi=args.multi is not None, explain=args.explain, json=args.json, show=args.show,
+                      invert=args.invert != "auto")
+        for name in (name for name, given in others.items() if given):
+            raise ValueError(f"argument --draw: takes no {name if name.isupper() else '--' + name}")
+        args.save = args.save or utils.ASSETS / "drawing.png"
+        if args.save.suffix.lower() != ".png":
+            raise ValueError(f"argument --save: a drawing is saved as .png, got {args.save}")
+    elif args.multi is None and not args.images:
+        raise ValueError("name a picture to read, --draw or --multi")
     if args.multi is not None and args.images:
         raise ValueError("argument --multi: reads MNIST's own digits, so it takes no pictures")
     if args.multi is not None and not 1 <= args.multi <= 1000:
@@ -695,6 +771,10 @@ def check(args):
         raise ValueError(f"argument --seed: must be in 0 .. 2**32 - 1, got {args.seed}")
     if args.multi is not None and (args.json or args.invert != "auto"):
         raise ValueError("argument --multi: takes neither --json nor --invert")
+    if args.explain and (len(args.images) != 1 or Path(args.images[0]).is_dir()):
+        raise ValueError("argument --explain: takes one picture")
+    if args.explain and not (args.save or args.show):
+        utils.check_folder(utils.ASSETS, "--explain")
     if args.images.count("-") > 1:
         raise ValueError("argument IMAGE: standard input (-) can be read only once")
     if args.save:
@@ -733,11 +813,22 @@ def read_all(args, device):
         for (name, source), reading in zip(chunk, readings):
             failed |= isinstance(reading, LeNetError)
             tell(name, reading, args.json)
-            if (args.save or args.show) and len(shown) < MOST_IN_FIGURE:
+            if (args.save or args.show or args.explain) and len(shown) < MOST_IN_FIGURE:
                 shown.append((source, reading))
-    if shown:
-        publish(plot_readings(*zip(*shown)), args.save, args.show)
+    if args.explain and not failed:
+        path = args.save or (None if args.show else utils.ASSETS / "explain.png")
+        publish(plot_explained(*shown[0], model), path, args.show)
+        if path != args.save:
+            print(f"predict.py: the layers are in {path}", file=sys.stderr)
+    elif shown:
+        publish(plot(*zip(*shown)), args.save, args.show)
     return 1 if failed else 0
+
+
+def draw_and_read(args, device):
+    """Open the window to draw in; return the exit status once it is closed."""
+    utils.open_window(draw(load_model(None, args.checkpoint, device), args.save), own_keys=True)
+    return 0
 
 
 def tell(name, reading, as_json):
@@ -765,6 +856,8 @@ def main(argv=None):
     except ValueError as error:
         parser.error(str(error))
     try:
+        if args.draw:
+            return draw_and_read(args, device)
         if args.multi is None:
             return read_all(args, device)
         seed = torch.seed() % 2**32 if args.seed is None else args.seed

@@ -424,14 +424,18 @@ def plot_history(history, settings, figure=None):
 
 def make_watch(settings, path):
     """Return the function watch(history) of --live: it redraws the loss curves in a window or, without one, in path."""
-    plt = utils.get_pyplot()
-    if plt is None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.8), layout="constrained", label="LeNet-5 learns")
+    try:
+        utils.open_window(figure, wait=False)
+    except LeNetError:
         return lambda history: utils.save_figure(plot_history(history, settings), path)
-    figure = plt.figure(figsize=(9, 3.8), layout="constrained")
-    figure.show()
+    open_here = [True]
+    figure.canvas.mpl_connect("close_event", lambda event: open_here.clear())  # the training goes on without it
 
     def watch(history):
-        if plt.fignum_exists(figure.number):  # people may close the window; the training goes on
+        if open_here:
             plot_history(history, settings, figure)
             figure.canvas.draw()
             figure.canvas.flush_events()

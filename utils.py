@@ -354,10 +354,12 @@ def _check_weights(path, weights, wanted):
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Plots: matplotlib's Figure without pyplot, so that no window, backend or display is ever involved
+# Plots: matplotlib's Figure without pyplot, so that no window, backend or display is involved but in open_window
 
 INK = "#1f3b57"
 WRONG = "#c0392b"
+PALE = "#aab7c4"
+GREY = "#566573"
 
 
 def save_figure(figure, path):
@@ -369,13 +371,28 @@ def save_figure(figure, path):
     write_atomically(path, lambda file: figure.savefig(file, format=kind, dpi=100))
 
 
-def get_pyplot():
-    """Return matplotlib.pyplot if it can open windows here, else None."""
+def open_window(figure, own_keys=False, wait=True):
+    """Show figure in a window and wait until it is closed; raises LeNetError if none can be opened.
+
+    own_keys: the figure answers the keys itself, so it gets neither matplotlib's keys (s, c, q ...) nor the toolbar.
+    """
     import matplotlib.pyplot as plt
     from matplotlib.backends import BackendFilter, backend_registry
 
-    interactive = backend_registry.list_builtin(BackendFilter.INTERACTIVE)
-    return plt if plt.get_backend().lower() in interactive else None
+    try:
+        with plt.rc_context({"toolbar": "None"} if own_keys else {}):
+            plt.figure(figure)  # from now on it is pyplot's
+        usable = plt.get_backend().lower() not in backend_registry.list_builtin(BackendFilter.NON_INTERACTIVE)
+    except Exception:  # each toolkit has its own way of saying that it is not there, or has no display
+        usable = False
+    if not usable:
+        plt.close(figure)
+        raise LeNetError("no window can be opened here: it takes a display and a toolkit (pip install PyQt6), or a browser "
+                         "(pip install tornado, and set MPLBACKEND=WebAgg)")
+    if own_keys:
+        figure.canvas.mpl_disconnect(figure.canvas.manager.key_press_handler_id)
+    with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C in the terminal closes the window too
+        plt.show(block=wait)
 
 
 def plot_losses(train_losses, valid_losses, valid_accuracies=None, title="LeNet-5 on MNIST", figure=None):
@@ -545,4 +562,142 @@ def plot_architecture(model):
     ax.set(xlim=(-2.2, previous + 0.7), ylim=(-5.0, 4.1), aspect="equal",
            title=f"LeNet-5 (LeCun et al. 1998): {total:,} parameters, tanh after every C and F layer")
     ax.axis("off")
+    return figure
+
+
+def plot_readings(pictures, readings, titles):
+    """Return a Figure: each picture with the box found on it, the network's input and the ten probabilities as bars.
+
+    pictures: float (H, W, 3) arrays; readings: predict.py's Reading of each, or the LeNetError that kept it from one.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Rectangle
+
+    columns = 1 if len(readings) == 1 else 2
+    rows = -(-len(readings) // columns)
+    size = 2.6 if columns == 1 else 1.5
+    figure = Figure(figsize=(3.4 * size * columns, rows * size + 0.7), layout="constrained")
+    grid = figure.subplots(rows, 3 * columns, squeeze=False, width_ratios=[1, 1, 1.3] * columns)
+    for ax in grid.flat:
+        ax.axis("off")
+    for i, (array, reading, title) in enumerate(zip(pictures, readings, titles)):
+        picture, seen, bars = grid[i // columns, 3 * (i % columns):][:3]
+        picture.imshow(array, interpolation="nearest")
+        if isinstance(reading, LeNetError):
+            seen.text(0, 0.5, "no reading:\n" + title.replace(": ", ":\n"), va="center", transform=seen.transAxes,
+                      fontsize=9, color=WRONG)
+            continue
+        left, top, right, bottom = (edge * side for edge, side in zip(reading.box, 2 * array.shape[1::-1]))
+        picture.add_patch(Rectangle((left - 0.5, top - 0.5), right - left, bottom - top, fill=False, edgecolor=WRONG,
+                                    linewidth=1.5))
+        seen.imshow(reading.input, cmap="gray", vmin=0, vmax=255)
+        bars.axis("on")
+        plot_bars(bars, reading.probabilities)
+        bars.tick_params(labelsize=9 if columns == 1 else 6)
+        bars.set_title(title, fontsize=12 if columns == 1 else 9, color=INK)
+        if columns == 1 or i // columns == rows - 1:
+            bars.set_xlabel("probability (%)", fontsize=9 if columns == 1 else 7)
+        if columns == 1:
+            bars.set_ylabel("digit", fontsize=9)
+            picture.set_title("picture, box: the digit", fontsize=10)
+            seen.set_title("what the network sees", fontsize=10)
+    if columns > 1:
+        figure.suptitle("picture with the digit found, what the network sees, probability of each digit", fontsize=10)
+    return figure
+
+
+def plot_bars(ax, probabilities):
+    """Draw ten probabilities on ax as horizontal bars, in percent, the largest one dark; return the bars."""
+    bars = ax.barh(range(10), [0] * 10, linewidth=0)  # else a bar of nothing is a line
+    set_bars(bars, probabilities)
+    ax.set(xlim=(0, 100), yticks=range(10), xticks=(0, 50, 100))
+    ax.invert_yaxis()
+    ax.spines[["top", "right"]].set_visible(False)
+    return bars
+
+
+def set_bars(bars, probabilities):
+    """Show other probabilities on the bars of plot_bars."""
+    for bar, p in zip(bars, probabilities):
+        bar.set(width=100 * p, color=INK if p == max(probabilities) else PALE)
+
+
+# How plot_layers arranges a layer: rows and columns of maps, how large their pixels are drawn, and what leads to it
+ARRANGEMENT = {
+    "C1": (3, 2, 1.2, "5x5\nconvolution"), "S2": (3, 2, 1.2, "2x2\naverage"),
+    "C3": (4, 4, 2.5, "5x5\nconvolution"), "S4": (4, 4, 2.5, "2x2\naverage"),
+    "C5": (1, 1, 1.0, "5x5\nconvolution"), "F6": (1, 1, 1.0, "linear"),
+}
+
+
+def plot_layers(picture, reading, layers, probabilities, heading):
+    """Return a Figure of a picture on its way through LeNet-5, in the manner of figure 2 of LeCun et al. 1998.
+
+    picture: float (H, W, 3); reading: predict.py's; layers: {name: activations, -1..1, of C1, S2, C3, S4 (C, H, W), C5
+    (120, 1, 1) and F6 (84,)}; probabilities: ten.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Rectangle
+
+    figure = Figure(figsize=(12, 4.4), layout="constrained")
+    ax = figure.subplots()
+    top, bottom, side, gap, pad = 64, -64, 54, 22, 3  # in ax's unit: the height of one of the 120 in C5
+
+    def show(image, x, y, width, height, **options):  # y is the middle
+        ax.add_patch(Rectangle((x, y - height / 2), width, height, fill=False, edgecolor=GREY, linewidth=0.8, zorder=3))
+        return ax.imshow(image, extent=(x, x + width, y - height / 2, y + height / 2), interpolation="nearest", **options)
+
+    def write(x, y, text, **options):
+        ax.text(x, y, text, **{"fontsize": 10, "color": INK, "ha": "center", "va": "center", **options})
+
+    def lead(start, end, step=None):  # an arrow, and what it stands for
+        ax.annotate("", xy=end, xytext=start, arrowprops=dict(arrowstyle="->", color=GREY))
+        if step:
+            write((start[0] + end[0]) / 2, bottom, step, va="top", fontsize=9, color=GREY)
+
+    # the picture, and below it what the network sees
+    height, width = (side * n / max(picture.shape[:2]) for n in picture.shape[:2])
+    show(picture, (side - width) / 2, 33, width, height)
+    x0, y0, x1, y1 = reading.box
+    ax.add_patch(Rectangle(((side - width) / 2 + x0 * width, 33 + height / 2 - y1 * height), (x1 - x0) * width,
+                           (y1 - y0) * height, fill=False, edgecolor=WRONG, linewidth=1.5, zorder=4))
+    write(side / 2, top, "Picture", va="bottom")
+    show(reading.input, 0, -33, side, side, cmap="gray", vmin=0, vmax=255)
+    write(side / 2, bottom, "Input\n32x32", va="top")
+    lead((side / 2, 33 - height / 2), (side / 2, -33 + side / 2))
+    # the layers, each a grid of maps or one column of numbers
+    x, middle = side, -33
+    for name, (rows, columns, size, step) in ARRANGEMENT.items():
+        maps = layers[name]
+        if rows > 1:
+            what = f"{maps.shape[0]} @ {maps.shape[1]}x{maps.shape[2]}"
+            high, wide = size * maps.shape[1], size * maps.shape[2]
+        else:
+            what, maps = str(maps.size), maps.reshape(1, -1, 1)
+            high, wide = size * maps.shape[1], 16
+        lead((x + 2, middle), (x + gap - 2, middle), step)
+        x, middle = x + gap, 0
+        for i, one in enumerate(maps):
+            row, column = divmod(i, columns)
+            shown = show(one, x + column * (wide + pad), ((rows - 1) / 2 - row) * (high + pad), wide, high, cmap="RdBu_r",
+                         vmin=-1, vmax=1)
+        total = columns * wide + (columns - 1) * pad
+        write(x + total / 2, top, f"{name}\n{what}", va="bottom")
+        x += total
+    # the probabilities
+    lead((x + 2, 0), (x + gap - 2, 0), "linear,\nsoftmax")
+    x += gap + 8
+    for digit, p in enumerate(probabilities):
+        y = 45 - 10 * digit
+        write(x - 5, y, str(digit))
+        ax.add_patch(Rectangle((x, y - 3.5), 42 * p, 7, color=INK if p == max(probabilities) else PALE))
+        write(x + 42 * p + 3, y, f"{100 * p:.1f} %" if p >= 0.0005 else "", ha="left", fontsize=9)
+    write(x + 21, top, "Output\n10", va="bottom")
+    ax.set(xlim=(-3, x + 70), ylim=(bottom - 20, top + 20), aspect="equal")
+    ax.axis("off")
+    bar = figure.colorbar(shown, ax=ax, orientation="horizontal", shrink=0.3, aspect=35, pad=0.02,
+                          ticks=(-1, -0.5, 0, 0.5, 1))
+    bar.set_label("activation: tanh (S2, S4: the mean of four)", fontsize=9)
+    bar.ax.tick_params(labelsize=9)
+    figure.suptitle(heading, fontsize=12, color=INK)
     return figure

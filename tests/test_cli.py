@@ -45,5 +45,5 @@ def test_train(arguments):
 @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 @given(arguments=command_lines(predict.get_parser()))
 def test_predict(arguments):
-    status, err = outcome(predict, arguments, ["read_all", "multi_predict"])
+    status, err = outcome(predict, arguments, ["read_all", "multi_predict", "draw_and_read"])
     assert status in (0, None, 2) and err.count("\n") == (1 if status else 0)

@@ -175,12 +175,10 @@ def test_a_transparent_picture_without_ink_is_refused(model):
 
 # The steps of the chain
 
-def test_pieces_are_those_of_a_flood_fill():
-    mask = np.random.default_rng(0).random((40, 60)) > 0.6
-    (row, left, right), piece = predict.connected_runs(mask)
-    ours = np.zeros(mask.shape, dtype=int)
-    for r, a, b, p in zip(row, left, right, piece):
-        ours[r, a:b] = p + 1
+def flood_fill(mask, corners=True):
+    """Return (the number of each pixel's piece, 0 where mask is False; how many pieces there are)."""
+    height, width = mask.shape
+    steps = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1) if corners or dy == 0 or dx == 0]
     flood, n = np.zeros(mask.shape, dtype=int), 0
     for start in zip(*np.nonzero(mask)):
         if flood[start]:
@@ -188,12 +186,27 @@ def test_pieces_are_those_of_a_flood_fill():
         n, stack = n + 1, [start]
         while stack:
             y, x = stack.pop()
-            if 0 <= y < 40 and 0 <= x < 60 and mask[y, x] and not flood[y, x]:
+            if 0 <= y < height and 0 <= x < width and mask[y, x] and not flood[y, x]:
                 flood[y, x] = n
-                stack += [(y + dy, x + dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
-    assert np.array_equal(ours > 0, mask) and piece.max() + 1 == n
-    assert len(set(zip(ours[mask], flood[mask]))) == n  # one of ours for each of theirs
-    assert np.array_equal(predict.paint_runs(mask.shape, row, left, right), mask)
+                stack += [(y + dy, x + dx) for dy, dx in steps]
+    return flood, n
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_pieces_and_holes_are_those_of_a_flood_fill(seed):
+    rng = np.random.default_rng(seed)
+    ink = rng.random((40, 60), dtype=np.float32)
+    mask = ink > 0.65
+    flood, n = flood_fill(mask)
+    mass = np.bincount(flood[mask], ink[mask])
+    digit, share, n_pieces = predict.heaviest_piece(ink, mask, edge_penalty=1.0)
+    assert n_pieces == n and share == pytest.approx(mass.max() / mass.sum())
+    chosen = set(flood[digit])
+    assert np.argmax(mass) in chosen and 0 not in chosen
+    assert np.array_equal(digit, np.isin(flood, list(chosen)))  # whole pieces, and nothing else
+    assert min(mass[list(chosen)]) > 0.08 * mass.max()
+    holes = flood_fill(np.pad(~mask, 1, constant_values=True), corners=False)[1] - 1  # all but the paper around
+    assert predict.euler_number(mask) == n - holes
 
 
 def test_paper_in_falling_light_becomes_even():
@@ -233,6 +246,8 @@ def test_single_predict(tmp_path, seven, model):
     assert predict.single_predict(tmp_path / "seven.png", save=tmp_path / "figure.png") == 7
     assert predict.single_predict(str(tmp_path / "seven.png"), model=model) == 7
     assert Image.open(tmp_path / "figure.png").width > 600
+    assert predict.single_predict(tmp_path / "seven.png", model=model, save=tmp_path / "layers.png", explain=True) == 7
+    assert Image.open(tmp_path / "layers.png").width > 1000
     with pytest.raises(LeNetError, match="no such file"):
         predict.single_predict(tmp_path / "eight.png")
 
@@ -308,8 +323,38 @@ def test_a_contact_sheet(capsys, folder, tmp_path):
     assert Image.open(tmp_path / "sheet.png").width > 900
 
 
+def test_watching_the_layers_is_the_forward_pass(model):
+    picture = np.random.default_rng(0).integers(0, 256, (32, 32), dtype=np.uint8)
+    layers, probabilities = predict.watch(model, picture)
+    c1, _, s2, c3, _, s4, c5, _ = model.feature_extractor
+    f6, _, output = model.classifier
+    x = (torch.from_numpy(picture)[None, None] / 255 - utils.MEAN) / utils.STD
+    with torch.no_grad():
+        for name, step in {"C1": lambda x: c1(x).tanh(), "S2": s2, "C3": lambda x: c3(x).tanh(), "S4": s4,
+                           "C5": lambda x: c5(x).tanh(), "F6": lambda x: f6(x.flatten(1)).tanh()}.items():
+            x = step(x)
+            assert np.allclose(layers.pop(name), x[0], atol=1e-5), name
+        assert np.allclose(probabilities, output(x).softmax(1)[0], atol=1e-5) and layers == {}
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_explain_writes_a_figure_and_keeps_stdout_for_machines(capsys, folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(utils, "ASSETS", tmp_path)
+    assert predict.main([str(folder / "1 good.png"), "--explain", "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["digit"] == 7 and err == f"predict.py: the layers are in {tmp_path / 'explain.png'}\n"
+    assert Image.open(tmp_path / "explain.png").width >= 1000
+    assert predict.main([str(folder / "1 good.png"), "--explain", "--save", str(tmp_path / "mine.png")]) == 0
+    assert (tmp_path / "mine.png").exists() and capsys.readouterr().err == ""
+    (tmp_path / "explain.png").unlink()
+    assert predict.main([str(folder / "4 text.png"), "--explain"]) == 1
+    assert not (tmp_path / "explain.png").exists() and capsys.readouterr().err.count("\n") == 1
+
+
 @pytest.mark.parametrize("arguments, complaint", [
-    ([], "name a picture"), (["--multi", "0"], "--multi: must be in 1 .. 1000"), (["--multi", "5", "x.png"], "takes no pictures"),
+    ([], "name a picture"), (["--explain"], "name a picture"), (["a.png", "b.png", "--explain"], "--explain: takes one"),
+    (["tests", "--explain"], "--explain: takes one"), (["--multi", "--explain"], "--explain: takes one"),
+    (["--multi", "0"], "--multi: must be in 1 .. 1000"), (["--multi", "5", "x.png"], "takes no pictures"),
     (["x.png", "--seed", "1"], "no meaning without --multi"), (["--multi", "--seed", "-1"], "--seed: must be in"),
     (["--multi", "--json"], "takes neither"), (["-", "-"], "only once"), (["x.png", "--invert", "maybe"], "invalid choice"),
     (["x.png", "--device", "toaster"], "not available"), (["x.png", "--save", "model.py/x.png"], "can't write in model.py"),

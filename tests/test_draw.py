@@ -1,0 +1,190 @@
+"""The drawing window, driven by synthetic mouse and key events on matplotlib's Agg canvas: no display is needed."""
+
+import matplotlib
+import numpy as np
+import pytest
+from matplotlib.backend_bases import KeyEvent, MouseEvent
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from PIL import Image
+
+import predict
+import utils
+
+ONE = [(200, 60), (190, 330)]
+SEVEN = [(90, 90), (290, 80), (170, 320)]
+
+
+@pytest.fixture(scope="module")
+def model():
+    return utils.load_checkpoint()[0]
+
+
+@pytest.fixture
+def figure(model, tmp_path):
+    figure = predict.draw(model, tmp_path / "drawing.png")
+    FigureCanvasAgg(figure).draw()
+    return figure
+
+
+def mouse(figure, kind, point, button=1):
+    """Send a mouse event at point, in pixels of the drawing."""
+    x, y = figure.axes[0].transData.transform(point)
+    MouseEvent(kind, figure.canvas, x, y, button)._process()
+
+
+def stroke(figure, corners, button=1, lift=True):
+    mouse(figure, "button_press_event", corners[0], button)
+    for start, end in zip(corners, corners[1:]):
+        for t in np.linspace(0.1, 1, 10):
+            mouse(figure, "motion_notify_event", tuple(np.add(start, t * np.subtract(end, start))))
+    if lift:
+        mouse(figure, "button_release_event", corners[-1], button)
+
+
+def press(figure, key):
+    KeyEvent("key_press_event", figure.canvas, key)._process()
+
+
+def said(figure):
+    """Return what the window says about the drawing, and checks that the bars say the same."""
+    text, bars = figure.texts[0].get_text(), [bar.get_width() for bar in figure.axes[2].patches]
+    if text.startswith("no digit found"):
+        assert bars == [0] * 10
+    else:
+        assert text[0] == str(np.argmax(bars)) and sum(bars) == pytest.approx(100, abs=0.01)
+    return text
+
+
+def drawing(figure):
+    return np.asarray(figure.axes[0].images[0].get_array())
+
+
+def test_digits_are_read_while_they_are_drawn(figure):
+    assert said(figure) == "no digit found:\nthe picture is blank"
+    stroke(figure, ONE, lift=False)
+    assert said(figure).startswith("1 (")
+    before = drawing(figure).copy()
+    mouse(figure, "button_release_event", ONE[-1])
+    mouse(figure, "motion_notify_event", (20, 20))  # the pen is up
+    assert np.array_equal(drawing(figure), before)
+    press(figure, "c")
+    assert said(figure).startswith("no digit found") and drawing(figure).min() == drawing(figure).max()
+    stroke(figure, SEVEN)
+    assert said(figure).startswith("7 (")
+    assert figure.axes[1].images[0].get_array().max() > 200  # what the network sees
+
+
+def test_what_is_shown_is_drawn(figure):
+    def pixels():
+        return np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()
+
+    blank = pixels()
+    stroke(figure, SEVEN)
+    moved = pixels()
+    figure.canvas.draw()  # the whole of it
+    assert np.array_equal(pixels(), moved) and (blank != moved).any(2).mean() > 0.02
+    press(figure, "c")
+    assert np.array_equal(pixels(), blank)
+
+
+@pytest.mark.parametrize("key", ["u", "ctrl+z", "cmd+z"])
+def test_undo(figure, key):
+    stroke(figure, ONE)
+    one = drawing(figure).copy()
+    stroke(figure, [(40, 60), (340, 330)], lift=False)
+    press(figure, key)
+    mouse(figure, "motion_notify_event", (20, 20))  # a stroke that was taken back is over
+    assert np.array_equal(drawing(figure), one) and said(figure).startswith("1 (")
+    press(figure, key)
+    press(figure, key)
+    assert said(figure).startswith("no digit found")
+
+
+def test_only_the_left_button_on_the_canvas_draws(figure):
+    blank = drawing(figure).copy()
+    stroke(figure, SEVEN, button=3)
+    stroke(figure, [(600, 100), (100, 100)])
+    assert np.array_equal(drawing(figure), blank)
+    stroke(figure, [(200, 60), (190, 5000)])  # beyond the canvas the pen goes on, unseen
+    assert (drawing(figure) != blank).any()
+
+
+def test_a_saved_drawing_is_read_alike(figure, model, tmp_path):
+    stroke(figure, SEVEN)
+    press(figure, "s")
+    assert figure.texts[1].get_text() == f"saved in {tmp_path / 'drawing.png'}"
+    (reading,) = predict.predict_images([tmp_path / "drawing.png"], model)
+    assert reading.digit == 7 and reading.inverted and predict.say(reading) == said(figure)
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "drawing.png")), drawing(figure))
+
+
+def test_a_drawing_that_cannot_be_saved_is_told_in_the_window(model, tmp_path):
+    figure = predict.draw(model, tmp_path / "nowhere" / "drawing.png")
+    FigureCanvasAgg(figure)
+    press(figure, "s")
+    assert "could not be written" in figure.texts[1].get_text()
+
+
+def test_buttons_do_what_keys_do(figure, tmp_path):
+    def click(button):
+        for kind in ("button_press_event", "button_release_event"):
+            MouseEvent(kind, figure.canvas, *button.ax.bbox.get_points().mean(axis=0), 1)._process()
+
+    clear, undo, save, _ = figure.buttons
+    stroke(figure, SEVEN)
+    stroke(figure, [(40, 60), (340, 330)])
+    click(undo)
+    assert said(figure).startswith("7 (")
+    click(save)
+    assert (tmp_path / "drawing.png").exists()
+    click(clear)
+    assert said(figure).startswith("no digit found")
+
+
+@pytest.fixture
+def agg():
+    """pyplot on a backend without windows, whatever this machine has."""
+    import matplotlib.pyplot as plt
+
+    plt.switch_backend("agg")
+    yield plt
+    plt.close("all")
+
+
+def test_its_keys_are_its_own_and_only_its(agg, figure, tmp_path, monkeypatch):
+    settings = dict(matplotlib.rcParams)
+    monkeypatch.setattr("matplotlib.backends.backend_registry.list_builtin", lambda kind: [])  # as if Agg had windows
+    monkeypatch.setattr(agg, "show", lambda block: None)
+    matplotlibs_own = []
+    monkeypatch.setattr("matplotlib.backend_bases.key_press_handler", lambda event: matplotlibs_own.append(event.key))
+    utils.open_window(figure, own_keys=True)
+    assert dict(matplotlib.rcParams) == settings
+    number = figure.number
+    for key in ("s", "c", "q"):
+        assert agg.fignum_exists(number)
+        press(figure, key)
+    assert matplotlibs_own == [] and (tmp_path / "drawing.png").exists() and not agg.fignum_exists(number)
+    press(agg.figure(), "c")
+    assert matplotlibs_own == ["c"]
+
+
+@pytest.mark.parametrize("arguments", [["--draw"], ["Assets/none.png", "--show"], ["--multi", "3", "--show"]])
+def test_without_a_window_it_is_one_line_with_status_1(capsys, agg, tmp_path, arguments):
+    if arguments[0].startswith("Assets"):
+        predict.paint([ONE]).save(tmp_path / "one.png")
+        arguments[0] = str(tmp_path / "one.png")
+    assert predict.main([*arguments, "--save", str(tmp_path / "figure.png")]) == 1
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and "no window can be opened here" in err and "pip install" in err and not agg.get_fignums()
+
+
+@pytest.mark.parametrize("arguments, complaint", [
+    (["x.png"], "takes no IMAGE"), (["--multi"], "takes no --multi"), (["--explain"], "takes no --explain"),
+    (["--json"], "takes no --json"), (["--show"], "takes no --show"), (["--invert", "yes"], "takes no --invert"),
+    (["--seed", "1"], "no meaning without --multi"), (["--save", "x.jpg"], "saved as .png"), (["--save", "."], "--save"),
+])
+def test_wrong_calls(capsys, arguments, complaint):
+    with pytest.raises(SystemExit) as exit:
+        predict.main(["--draw", *arguments])
+    out, err = capsys.readouterr()
+    assert exit.value.code == 2 and out == "" and err.count("\n") == 1 and complaint in err
