@@ -175,7 +175,7 @@ def test_killed_for_real(straight, start, tmp_path):
     folder = tmp_path / "killed"
     folder.mkdir()
     process = start(folder, *FEW, die_at=7)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=120)
     assert process.returncode == -signal.SIGKILL, err
     assert utils.load_checkpoint(folder / "net.pth")[1]["epoch"] == 2
     assert len(utils.read_file(folder / "last.pth")["history"]) == 1
@@ -203,7 +203,7 @@ def test_stopping_a_process(start, tmp_path):
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=120)
     assert process.returncode == 143 and err == STOPPED.format(tmp_path / "last.pth")
     utils.load_checkpoint(tmp_path / "net.pth")
     assert not list(tmp_path.glob(".*.tmp"))
