@@ -41,13 +41,19 @@ def parts(mnist):
     return train_set, valid_set, utils.load_mnist(train=False)
 
 
-@pytest.fixture
-def small_data(parts, monkeypatch):
-    """train.main() in this process validates and tests on 500 images only, and doesn't load them each time."""
+@pytest.fixture(scope="session")
+def load_small(parts):
+    """What train.load_data does, from memory, with 500 validation and 40 test images: each wrong one is drawn."""
     def load_data(data_dir, device, limit=None):
-        return [tuple(tensor[:n] for tensor in part) for part, n in zip(parts, (limit, 500, 500))]
+        return [tuple(tensor[:n] for tensor in part) for part, n in zip(parts, (limit, 500, 40))]
 
-    monkeypatch.setattr("train.load_data", load_data)
+    return load_data
+
+
+@pytest.fixture
+def small_data(load_small, monkeypatch):
+    """train.main() in this process works on few images, and doesn't load them each time."""
+    monkeypatch.setattr("train.load_data", load_small)
 
 
 @pytest.fixture(autouse=True)

@@ -1,21 +1,28 @@
-"""Make the README's figures of predict.py.
+"""Make the README's figures that no run of train.py draws.
 
-    python tests/figures.py        writes Assets/predictions.png and Assets/chain.png
+    python tests/figures.py        what the trained network makes of pictures: Assets/predictions.png, photo.jpg,
+                                   chain.png, explain.png, filters.png and draw.png
+    python tests/figures.py gif    trains for eight epochs, about a minute, and writes Assets/training.gif
 
-The pictures come from MNIST's validation digits by the generator in pictures.py, so anybody gets the same ones.
+The pictures come from MNIST's validation digits, some by the generator in pictures.py, so anybody gets the same ones.
 """
 
+import io
+import itertools
 import sys
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import pictures  # noqa: E402
 import predict  # noqa: E402
+import train  # noqa: E402
 import utils  # noqa: E402
+from model import LeNet5  # noqa: E402
 
 
 def difficult():
@@ -77,15 +84,20 @@ def plot_predictions(model):
     return figure
 
 
-def plot_chain(model):
-    """Return a Figure that walks one photograph through the chain, step by step."""
-    from matplotlib.figure import Figure
-
+def take_photograph():
+    """Return a photograph of a digit on squared paper, as a JPEG file's bytes."""
     digits, _ = pictures.digits(40, seed=5)
     rng = np.random.default_rng(3)
     ink = pictures.place(pictures.pen_line(digits[13], 110, 4), rng, 200, 240)
     lines = pictures.ruling(rng, 200, 240, squared=True)
     photo = pictures.shoot(ink, rng, np.array([0.93, 0.88, 0.75]), np.array([0.2, 0.25, 0.6]), lines, np.array([0.75, 0.7, 0.8]))
+    return photo.fp.getvalue()
+
+
+def plot_chain(photo, model):
+    """Return a Figure that walks one photograph, a PIL image, through the chain, step by step."""
+    from matplotlib.figure import Figure
+
     array = predict.to_array(photo)
     difference, exact = predict.subtract_paper(array)
     ink, _ = predict.find_ink(difference)
@@ -108,13 +120,184 @@ def plot_chain(model):
     for ax in grid[1, 2:]:
         ax.remove()
     bars.bar(range(10), [100 * p for p in reading.probabilities], color=utils.INK, label=f"LeNet-5 says {predict.say(reading)}")
-    bars.set(xticks=range(10), xlabel="digit", ylabel="probability (%)", ylim=(0, 118), title="7  the reading")
+    bars.set(xticks=range(10), xlabel="digit", ylabel="probability (%)", ylim=(0, 130), yticks=range(0, 101, 20), title="7  the reading")
     bars.legend(loc="upper left")
     figure.suptitle("From a photograph to LeNet-5's input", fontsize=12)
     return figure
 
 
+def plot_filters(model, image):
+    """Return a Figure of C1: its six filters and the maps they make of image, uint8 (1, 32, 32)."""
+    from matplotlib.figure import Figure
+
+    c1 = model.feature_extractor[:2]  # convolution and tanh
+    weights = c1[0].weight.detach()[:, 0].numpy()
+    with torch.no_grad():
+        maps = c1(utils.standardise(image[None].float().div_(255)))[0].numpy()
+    figure = Figure(figsize=(9.4, 3.5), layout="constrained")
+    grid = figure.subplots(2, 7)
+    largest = np.abs(weights).max()
+    for i in range(6):
+        filters = grid[0, i + 1].imshow(weights[i], cmap="RdBu_r", vmin=-largest, vmax=largest)
+        answers = grid[1, i + 1].imshow(maps[i], cmap="RdBu_r", vmin=-1, vmax=1)
+        grid[0, i + 1].set_title(f"filter {i + 1}", fontsize=10)
+        grid[1, i + 1].set_title(f"map {i + 1}", fontsize=10)
+    grid[1, 0].imshow(image[0].numpy(), cmap="gray", vmin=0, vmax=255)
+    grid[1, 0].set_title("input, 32x32", fontsize=10)
+    for ax in grid.flat:
+        ax.set_xticks([])
+        ax.set_yticks([])
+        ax.spines[:].set_color(utils.PALE)
+    grid[0, 0].axis("off")
+    grid[0, 0].text(0.5, 0.5, "red: ink here\nraises the sum\n\nblue: ink here\nlowers it", ha="center", va="center",
+                    fontsize=10, color=utils.INK, transform=grid[0, 0].transAxes)
+    figure.colorbar(filters, ax=grid[0], label="weight", aspect=10)
+    figure.colorbar(answers, ax=grid[1], label="tanh of the sum", ticks=(-1, 0, 1), aspect=10)
+    figure.suptitle("What layer C1 has learnt: six 5x5 filters, and the 28x28 maps they make of one digit", fontsize=12)
+    return figure
+
+
+def draw_seven(model):
+    """Return the drawing window's Figure after a hand has drawn a 7 in it, by the mouse events that it would have sent."""
+    from matplotlib.backend_bases import MouseEvent
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    figure = predict.draw(model)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+
+    def send(kind, point):
+        MouseEvent(kind, canvas, *figure.axes[0].transData.transform(point), 1)._process()
+
+    t = np.linspace(0, 1, 20)
+    bar = np.stack([90 + 200 * t, 85 + 14 * np.sin(6 * t)], axis=1)
+    leg = np.stack([290 - 130 * t + 25 * np.sin(3 * t), 85 + 240 * t], axis=1)
+    send("button_press_event", bar[0])
+    for point in [*bar, *leg]:
+        send("motion_notify_event", point)
+    send("button_release_event", leg[-1])
+    return figure
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# A run to watch
+
+def watch(train_set, valid_set, epochs=8, stops=(5, 10, 20, 40, 80, 140), seed=0):
+    """Train with the default recipe; yield (heading, probabilities of valid_set's images, float (N, 10)).
+
+    First untrained, then after each number of batches in stops, then after each epoch.
+    """
+    recipe = train.RECIPES["modern"]
+    torch.manual_seed(seed)
+    model = LeNet5().to(memory_format=torch.channels_last)
+    optimizer = train.make_optimizer(model, recipe["lr"], "cpu", paces=True)
+    loader = utils.Batches(*train_set, recipe["batch_size"], torch.Generator().manual_seed(seed),
+                           train.make_augment(recipe["ingredients"]))
+    scheduler = train.make_schedule(optimizer, epochs * len(loader))
+    average = train.make_average(model)
+
+    def look():
+        return predict.read_inputs(average.module.eval(), valid_set[0])
+
+    yield "untrained", look()
+    for epoch in range(1, epochs + 1):
+        batches = iter(loader)
+        marks = [mark for mark in stops if mark < len(loader)] if epoch == 1 else []
+        for done, mark in itertools.pairwise([0, *marks, len(loader)]):
+            train.train(list(itertools.islice(batches, mark - done)), model, torch.nn.CrossEntropyLoss(), optimizer, "cpu",
+                        scheduler=scheduler, average=average)
+            yield f"after epoch {epoch}" if mark == len(loader) else f"after {mark} of {len(loader)} batches", look()
+
+
+def choose(probabilities, labels):
+    """Return indices of 20 images: of each digit the first, then of each the one that came right after most errors.
+
+    probabilities: a list of float (N, 10), one for each frame. The second is right in the last frame, and wrong in as
+    many others as any such image; the first of several.
+    """
+    right = torch.stack([p.argmax(1) == labels for p in probabilities])
+    errors = torch.where(right[-1], (~right).sum(0), -1)
+    of_digit = [(labels == digit).nonzero().flatten() for digit in range(10)]
+    return [index[0].item() for index in of_digit] + [index[errors[index].argmax()].item() for index in of_digit]
+
+
+def plot_frame(images, labels, probabilities, heading):
+    """Return a Figure: images in rows of ten, over each what was read, in red if wrong, under each all ten probabilities.
+
+    images: uint8 (N, 1, 32, 32). Everything has a fixed place, so that nothing but what changed moves in a film.
+    """
+    from matplotlib.figure import Figure
+
+    wide, high, rows = 38, 66, -(-len(images) // 10)  # of a cell, in pixels of the digit
+    figure = Figure(figsize=(9.4, 9.4 * (high * rows + 22) / (10 * wide)))
+    ax = figure.add_axes((0, 0, 1, 1))
+    ax.set(xlim=(0, 10 * wide), ylim=(high * rows, -22))
+    ax.axis("off")
+    ax.text(5 * wide, -8, heading, ha="center", va="center", fontsize=13, color=utils.INK)
+    for i, (image, label, p) in enumerate(zip(images, labels.tolist(), probabilities)):
+        x, y = wide * (i % 10) + 3, high * (i // 10)
+        digit = p.argmax().item()
+        colour = utils.INK if digit == label else utils.WRONG
+        ax.text(x + 16, y + 5, f"{digit} ({100 * p[digit]:.0f} %)", ha="center", va="center", fontsize=10, color=colour)
+        ax.imshow(image[0].numpy(), cmap="gray", vmin=0, vmax=255, extent=(x, x + 32, y + 42, y + 10))
+        ax.plot((x, x + 32), (y + 57, y + 57), color=utils.PALE, linewidth=0.8)
+        colours = [colour if k == digit else utils.PALE for k in range(10)]
+        ax.bar(x + 1.6 + 3.2 * np.arange(10), -13 * p.numpy(), 2.6, bottom=y + 57, color=colours)
+        ax.text(x + 1.6, y + 58, "0", ha="center", va="top", fontsize=7, color=utils.INK)
+        ax.text(x + 30.4, y + 58, "9", ha="center", va="top", fontsize=7, color=utils.INK)
+    ax.set_aspect("equal")
+    return figure
+
+
+def save_gif(figures, path, milliseconds=800):
+    """Write figures to path as a film that starts again at its end; the first and the last one stay longer."""
+    from matplotlib.colors import to_rgb
+
+    frames = []
+    for figure in figures:
+        file = io.BytesIO()
+        figure.savefig(file, dpi=100)
+        frames.append(Image.open(file).convert("RGB"))
+    # All share one palette, so that nothing flickers: greys, and the few colours that plot_frame draws with, thinned out.
+    greys = [(255 * i // 31,) * 3 for i in range(32)]
+    colours = [to_rgb(name) for name in (utils.INK, utils.WRONG, utils.PALE)]
+    tints = [[round(255 - (1 - c) * 255 * i / 8) for c in colour] for colour in colours for i in range(1, 9)]
+    palette = Image.new("P", (1, 1))
+    palette.putpalette([value for colour in [*greys, *tints] for value in colour])
+    frames = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
+    durations = [milliseconds] * len(frames)
+    durations[0], durations[-1] = 2 * milliseconds, 5 * milliseconds
+    file = io.BytesIO()
+    frames[0].save(file, "GIF", save_all=True, append_images=frames[1:], duration=durations, loop=0)
+    utils.write_atomically(path, lambda target: target.write(file.getvalue()))
+
+
+def film(train_set, valid_set, path, **options):
+    """Train as watch() does, write the film to path and return its headings."""
+    headings, probabilities = zip(*watch(train_set, valid_set, **options))
+    images, labels = valid_set
+    shown = choose(probabilities, labels)
+    figures = []
+    for heading, p in zip(headings, probabilities):
+        right = (p.argmax(1) == labels).float().mean().item()
+        figures.append(plot_frame(images[shown], labels[shown], p[shown],
+                                  f"{heading}: {train.percent(right)} of {len(labels):,} validation digits read rightly"))
+    save_gif(figures, path)
+    return headings
+
+
 if __name__ == "__main__":
-    model, _ = utils.load_checkpoint()
-    utils.save_figure(plot_predictions(model), utils.ASSETS / "predictions.png")
-    utils.save_figure(plot_chain(model), utils.ASSETS / "chain.png")
+    if sys.argv[1:] == ["gif"]:
+        train_set, valid_set, _ = train.load_data(utils.DATA, "cpu")
+        film(train_set, valid_set, utils.ASSETS / "training.gif")
+    else:
+        model, _ = utils.load_checkpoint()
+        utils.save_figure(plot_predictions(model), utils.ASSETS / "predictions.png")
+        (utils.ASSETS / "photo.jpg").write_bytes(take_photograph())
+        photo = Image.open(utils.ASSETS / "photo.jpg")
+        utils.save_figure(plot_chain(photo, model), utils.ASSETS / "chain.png")
+        (reading,) = predict.predict_images([photo], model)
+        utils.save_figure(predict.plot_explained(photo, reading, model), utils.ASSETS / "explain.png")
+        utils.save_figure(draw_seven(model), utils.ASSETS / "draw.png")
+        images, labels = utils.split_validation(*utils.load_mnist(train=True))[1]
+        utils.save_figure(plot_filters(model, images[labels == 0][0]), utils.ASSETS / "filters.png")

@@ -1,7 +1,9 @@
 """No run is lost and no file is trusted."""
 
+import contextlib
 import pickle
 import random
+import resource
 import shutil
 import signal
 import subprocess
@@ -27,8 +29,17 @@ def arguments(folder, *more):
     return [*more, "--checkpoint", str(folder / "net.pth"), "--assets-dir", str(folder)]
 
 
-@pytest.fixture
-def straight(small_data, tmp_path_factory):
+@pytest.fixture(scope="module")
+def quick(load_small):
+    """Runs in this process load no files and draw no pictures: other tests look at those."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "load_data", load_small)
+        patch.setattr(train, "draw", lambda *_: [])
+        yield
+
+
+@pytest.fixture(scope="module")
+def straight(quick, tmp_path_factory):
     """A run that nobody disturbed."""
     folder = tmp_path_factory.mktemp("straight")
     assert train.main(arguments(folder, *FEW)) == 0
@@ -47,22 +58,69 @@ class Killed(Exception):
     pass
 
 
-@pytest.fixture
-def interrupted(small_data, tmp_path, monkeypatch):
-    """The same run, cut off in the second epoch."""
+@contextlib.contextmanager
+def at_step(number, act):
+    """Call act() before the optimizer's step of that number, from 1; FEW has ten an epoch."""
     calls, step = [], torch.optim.Adam.step
 
-    def dying_step(self, *args, **kwargs):
+    def counting_step(self, *args, **kwargs):
         calls.append(1)
-        if len(calls) == 15:  # of 10 in an epoch
-            raise Killed
+        if len(calls) == number:
+            act()
         return step(self, *args, **kwargs)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(torch.optim.Adam, "step", dying_step)
-        with pytest.raises(Killed):
-            train.main(arguments(tmp_path, *FEW))
-    return tmp_path
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.optim.Adam, "step", counting_step)
+        yield
+
+
+@pytest.fixture(scope="module")
+def cut_off(quick, tmp_path_factory):
+    """The same run, cut off in the second epoch."""
+    def die():
+        raise Killed
+
+    folder = tmp_path_factory.mktemp("cut_off")
+    with at_step(15, die), pytest.raises(Killed):
+        train.main(arguments(folder, *FEW))
+    return folder
+
+
+@pytest.fixture
+def interrupted(cut_off, tmp_path):
+    """A copy of it, for one test to go on with."""
+    return shutil.copytree(cut_off, tmp_path / "run")
+
+
+# train.py as a shell runs it, but on the images in argv[1], and dead at its argv[2]-th fsync.
+CHILD = """
+import os, runpy, signal, sys, torch, utils
+
+parts, die_at, fsync = torch.load(sys.argv[1]), int(sys.argv[2]), os.fsync
+calls = []
+
+def fsync_or_die(file):
+    calls.append(1)
+    os.kill(os.getpid(), signal.SIGKILL) if len(calls) == die_at else fsync(file)
+
+os.fsync = fsync_or_die
+utils.load_mnist = lambda train, data_dir: ("not", "split") if train else parts[2]
+utils.split_validation = lambda images, labels: parts[:2]
+sys.argv[:3] = ["train.py"]
+runpy.run_path("train.py", run_name="__main__")
+"""
+
+
+@pytest.fixture
+def start(load_small, tmp_path):
+    """start(folder, ..., die_at=n) -> a process of train.py on load_small's images. It kills itself at its n-th file,
+    before that one is renamed."""
+    def start_child(folder, *more, die_at=0):
+        torch.save(load_small(None, "cpu", 500), tmp_path / "data.pt")
+        return subprocess.Popen([sys.executable, "-c", CHILD, tmp_path / "data.pt", str(die_at), *arguments(folder, *more)],
+                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=survival.ROOT)
+
+    return start_child
 
 
 # Runs
@@ -73,10 +131,10 @@ def test_resumed_equals_uninterrupted(straight, interrupted, capsys):
     assert "    2  " in capsys.readouterr().out
 
 
-def test_resuming_a_finished_run_changes_nothing(straight):
-    before = survival.outcome(straight)
-    assert train.main(arguments(straight, "--resume")) == 0
-    assert survival.same(before, survival.outcome(straight))
+def test_resuming_a_finished_run_changes_nothing(straight, tmp_path):
+    again = shutil.copytree(straight, tmp_path / "again")
+    assert train.main(arguments(again, "--resume")) == 0
+    assert survival.same(survival.outcome(straight), survival.outcome(again))
 
 
 def test_resume_names_what_contradicts(interrupted, capsys):
@@ -108,50 +166,79 @@ def test_a_state_of_another_version_is_refused(interrupted, capsys):
     assert "does not fit this version" in capsys.readouterr().err
 
 
-def test_killed_for_real(tmp_path):
-    """Once; python tests/survival.py does it twenty times and more."""
-    one, other = tmp_path / "one", tmp_path / "other"
-    one.mkdir(), other.mkdir()
-    subprocess.run(survival.command(one, *survival.ARGUMENTS), check=True, stdout=subprocess.DEVNULL)
-    assert survival.kill_and_resume(other, 1, random.Random(1), 6) == 1
-    assert survival.same(survival.outcome(one), survival.outcome(other))
+def test_killed_for_real(straight, start, tmp_path):
+    """Once, at the worst moment; python tests/survival.py does it twenty times and more, at random ones.
+
+    The files are the network's picture, then net.pth (each epoch is the best so far), history.csv and last.pth of each
+    epoch. The kill comes while the second last.pth is written: net.pth is already of the second epoch.
+    """
+    folder = tmp_path / "killed"
+    folder.mkdir()
+    process = start(folder, *FEW, die_at=7)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == -signal.SIGKILL, err
+    assert utils.load_checkpoint(folder / "net.pth")[1]["epoch"] == 2
+    assert len(utils.read_file(folder / "last.pth")["history"]) == 1
+    assert train.main(arguments(folder, "--resume")) == 0
+    assert survival.same(survival.outcome(straight), survival.outcome(folder))
+
+
+STOPPED = "train.py: stopped; every finished epoch is in {}: python train.py --resume goes on from there\n"
 
 
 @pytest.mark.parametrize("number, status", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_stopping_is_one_line(tmp_path, number, status):
-    process = subprocess.Popen(survival.command(tmp_path, "--epochs", "1000", "--limit", "500", "--batch-size", "50"),
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def test_stopping_is_one_line(quick, straight, tmp_path, capsys, number, status):
+    with at_step(15, lambda: signal.raise_signal(number)):
+        assert train.main(arguments(tmp_path, *FEW)) == status
+    assert capsys.readouterr().err == STOPPED.format(tmp_path / "last.pth")
+    assert signal.getsignal(number) is not train.raise_interrupt
+    assert not list(tmp_path.glob(".*.tmp"))
+    assert train.main(arguments(tmp_path, "--resume")) == 0
+    assert survival.same(survival.outcome(straight), survival.outcome(tmp_path))
+
+
+def test_stopping_a_process(start, tmp_path):
+    process = start(tmp_path, *FEW, "--epochs", "1000")
     while not (tmp_path / "last.pth").exists():
-        assert process.poll() is None
-        time.sleep(0.05)
-    process.send_signal(number)
-    _, err = process.communicate(timeout=30)
-    assert process.returncode == status and err.count("\n") == 1 and "train.py --resume goes on" in err
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 143 and err == STOPPED.format(tmp_path / "last.pth")
     utils.load_checkpoint(tmp_path / "net.pth")
-    assert not list(tmp_path.glob("*.tmp"))
+    assert not list(tmp_path.glob(".*.tmp"))
 
 
 def test_a_full_disk_leaves_the_old_checkpoint(checkpoint, tmp_path):
     shutil.copy(checkpoint, tmp_path / "net.pth")
     before = (tmp_path / "net.pth").read_bytes()
-    code = ("import resource, sys, utils; from pathlib import Path; path = Path(sys.argv[1]);\n"
-            "model, _ = utils.load_checkpoint(path); resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
-            "try: utils.save_checkpoint(path, model.state_dict(), recipe='x')\n"
-            "except utils.LeNetError as error: print(error)")
-    process = subprocess.run([sys.executable, "-c", code, tmp_path / "net.pth"], capture_output=True, text=True,
-                             cwd=survival.ROOT)
-    assert "could not be written" in process.stdout and process.stdout.count("\n") == 1 and process.stderr == ""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        with pytest.raises(LeNetError) as error:
+            utils.save_checkpoint(tmp_path / "net.pth", LeNet5().state_dict(), recipe="x")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "could not be written" in str(error.value) and "\n" not in str(error.value)
     assert (tmp_path / "net.pth").read_bytes() == before and not list(tmp_path.glob(".*.tmp"))
 
 
-def test_a_second_run_into_the_same_folder_is_refused(small_data, tmp_path, capsys):
+def test_a_file_is_replaced_and_not_overwritten(tmp_path):
+    """Who is reading the old one, or is left with it after a kill, has it whole."""
+    utils.save_file(tmp_path / "file", "old")
+    with open(tmp_path / "file", "rb") as old:
+        utils.save_file(tmp_path / "file", "new")
+        assert torch.load(old, weights_only=True) == "old" and utils.read_file(tmp_path / "file") == "new"
+
+
+def test_a_second_run_into_the_same_folder_is_refused(quick, tmp_path, capsys):
     with utils.lock_folder(tmp_path):
         assert train.main(arguments(tmp_path, *FEW)) == 1
     assert "another training is writing" in capsys.readouterr().err
     assert not (tmp_path / "net.pth").exists()
 
 
-def test_the_replaced_checkpoint_is_kept(small_data, checkpoint, tmp_path, capsys):
+def test_the_replaced_checkpoint_is_kept(quick, checkpoint, tmp_path, capsys):
     shutil.copy(checkpoint, tmp_path / "net.pth")
     before = (tmp_path / "net.pth").read_bytes()
     assert train.main(arguments(tmp_path, "--epochs", "1", "--limit", "100", "--batch-size", "50")) == 0
