@@ -307,7 +307,6 @@ def run(settings, data, device, checkpoint, state=None, watch=None):
             for name, part in parts.items():
                 part.load_state_dict(state[name])
             generator.set_state(state["generator"])
-            torch.set_rng_state(state["rng"])
             history, best_weights = state["history"], state["best_weights"]
         except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
             raise LeNetError(f"{last_path(checkpoint)} does not fit this version of train.py; start a new run") from error
@@ -328,8 +327,7 @@ def run(settings, data, device, checkpoint, state=None, watch=None):
         write_history(history, checkpoint.with_name("history.csv"))
         utils.save_file(last_path(checkpoint), dict(
             {name: part.state_dict() for name, part in parts.items()}, format_version=utils.FORMAT_VERSION,
-            settings=settings, history=history, best_weights=best_weights, generator=generator.get_state(),
-            rng=torch.get_rng_state()))
+            settings=settings, history=history, best_weights=best_weights, generator=generator.get_state()))
         if watch is not None:
             watch(history)
 

@@ -6,6 +6,7 @@ Every kind is a function of (digit, rng): digit is a float (28, 28) array, 0 pap
 images, which the network was not trained on; rng is a numpy Generator. It returns a PIL image.
 """
 
+import functools
 import io
 import sys
 from pathlib import Path
@@ -329,18 +330,27 @@ def uci():
     return images, data["labels"].tolist()
 
 
-def digits(n, seed=0):
-    """Return (float (n, 28, 28), labels) drawn from MNIST's validation images."""
+@functools.cache
+def validation():
+    """Return MNIST's validation images, uint8 (5000, 28, 28), and their labels; loaded once."""
     import torch
     from torchvision.datasets import MNIST
 
     import utils
 
-    utils.load_mnist(True)
+    utils.load_mnist(True)  # unpacks it and checks it
     data = MNIST(str(utils.DATA), train=True)
     _, (index, labels) = utils.split_validation(torch.arange(len(data)), data.targets)
-    pick = torch.randperm(len(index), generator=torch.Generator().manual_seed(seed))[:n]
-    return data.data[index[pick]].numpy().astype(np.float32) / 255, labels[pick].tolist()
+    return data.data[index], labels
+
+
+def digits(n, seed=0):
+    """Return (float (n, 28, 28), labels) drawn from MNIST's validation images."""
+    import torch
+
+    images, labels = validation()
+    pick = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))[:n]
+    return images[pick].numpy().astype(np.float32) / 255, labels[pick].tolist()
 
 
 def make(kind, n, seed=0):

@@ -186,8 +186,16 @@ def test_killed_for_real(straight, start, tmp_path):
 STOPPED = "train.py: stopped; every finished epoch is in {}: python train.py --resume goes on from there\n"
 
 
+@pytest.fixture
+def heeds_ctrl_c():
+    """A shell's background jobs, and so the tests among them, are born deaf to SIGINT."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("number, status", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_stopping_is_one_line(quick, straight, tmp_path, capsys, number, status):
+def test_stopping_is_one_line(heeds_ctrl_c, quick, straight, tmp_path, capsys, number, status):
     with at_step(15, lambda: signal.raise_signal(number)):
         assert train.main(arguments(tmp_path, *FEW)) == status
     assert capsys.readouterr().err == STOPPED.format(tmp_path / "last.pth")
