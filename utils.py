@@ -217,7 +217,7 @@ class Batches:
         else:
             order = torch.randperm(len(labels), generator=self.generator)
         for index in order.to(labels.device).split(self.batch_size):
-            batch = images[index].float().div_(255)
+            batch = images.index_select(0, index).float().div_(255)  # images[index] takes ten times as long
             if self.augment is not None:
                 batch = self.augment(batch, self.generator)
             yield standardise(batch), labels[index]
