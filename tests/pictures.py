@@ -1,6 +1,7 @@
 """A generator of pictures of digits as people make them, for tests of predict.py and for tuning it.
 
-    python tests/pictures.py [N]        accuracy of predict.py on N (500) pictures of each kind, and without its steps
+    python tests/pictures.py [N [CHECKPOINT]]    accuracy of predict.py on N (500) pictures of each kind, and without
+                                                 its steps
 
 Every kind is a function of (digit, rng): digit is a float (28, 28) array, 0 paper .. 1 ink, from MNIST's validation
 images, which the network was not trained on; rng is a numpy Generator. It returns a PIL image.
@@ -402,13 +403,13 @@ def variations():
     yield "the lecture's", {"see_digit": lecture}
 
 
-def main(n):
+def main(n=500, checkpoint=None):
     from unittest import mock
 
     import predict
     import utils
 
-    model, _ = utils.load_checkpoint()
+    model, _ = utils.load_checkpoint(checkpoint or utils.CHECKPOINT)
     sets = {kind.__name__: make(kind, n) for kind in KINDS + [corrupted(c) for c in CORRUPTIONS]} | {"uci": uci()}
     names = [name for name, _ in variations()]
     print(f"accuracy in %  {'  '.join(f'{name:>14}' for name in names)}", flush=True)
@@ -427,4 +428,4 @@ def main(n):
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 500)
+    main(*map(int, sys.argv[1:2]), *sys.argv[2:3])
