@@ -604,7 +604,6 @@ def main(argv=None):
         parser.error(str(error))
     except LeNetError as error:
         return fail(error)
-    utils.keep_freed_memory()
     terminate = signal.signal(signal.SIGTERM, raise_interrupt)
     try:
         with tempfile.TemporaryDirectory() as scratch:
@@ -648,6 +647,7 @@ def train_seeds(args, settings, device, scratch, state):
     """Train args.seeds networks and say how each did on the test set."""
     utils.save_figure(utils.plot_architecture(LeNet5()), args.assets_dir / "architecture.png")  # a try: plots work here
     data = load_data(args.data_dir, device, settings["limit"])
+    utils.keep_freed_memory()
     if args.dry_run:  # one batch of everything
         data = [tuple(tensor[:settings["batch_size"]] for tensor in part) for part in data]
     threads = f", {torch.get_num_threads()} threads" if device.type == "cpu" else ""
