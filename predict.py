@@ -754,8 +754,9 @@ def check(args):
     if args.draw:
         others = dict(IMAGE=args.images, multi=args.multi is not None, explain=args.explain, json=args.json, show=args.show,
                       invert=args.invert != "auto")
-        for name in (name for name, given in others.items() if given):
-            raise ValueError(f"argument --draw: takes no {name if name.isupper() else '--' + name}")
+        useless = [name if name.isupper() else f"--{name}" for name, given in others.items() if given]
+        if useless:
+            raise ValueError(f"argument --draw: takes no {useless[0]}")
         args.save = args.save or utils.ASSETS / "drawing.png"
         if args.save.suffix.lower() != ".png":
             raise ValueError(f"argument --save: a drawing is saved as .png, got {args.save}")

@@ -281,6 +281,24 @@ def epoch_line(row, is_best):
             f"{row['valid_wrong']:5d}  {row['lr']:8.6f}  {row['seconds']:7.1f}{' *' if is_best else ''}")
 
 
+def prepare(settings, train_set, device):
+    """Return what a training starts with: (model, optimizer, train_loader, scheduler, average), the last two None if the
+    ingredients don't ask for them.
+
+    settings: epochs, batch_size, lr, seed, ingredients. train_set: (images, labels), uint8 and int64 on device.
+    """
+    ingredients = settings["ingredients"]
+    torch.manual_seed(settings["seed"])
+    model = LeNet5().to(device, memory_format=torch.channels_last)  # the faster layout for these convolutions
+    optimizer = make_optimizer(model, settings["lr"], device, paces="paces" in ingredients)
+    generator = torch.Generator().manual_seed(settings["seed"])
+    train_loader = Batches(*train_set, settings["batch_size"], generator, make_augment(ingredients))
+    steps = settings["epochs"] * len(train_loader)
+    scheduler = make_schedule(optimizer, steps) if "schedule" in ingredients else None
+    average = make_average(model) if "averaging" in ingredients else None
+    return model, optimizer, train_loader, scheduler, average
+
+
 def run(settings, data, device, checkpoint, state=None, watch=None):
     """Train one network as settings say and write it to checkpoint, with history.csv and last.pth beside it.
 
@@ -289,16 +307,9 @@ def run(settings, data, device, checkpoint, state=None, watch=None):
     each epoch. Returns (best_model, history, errors on the test set as score() gives them): the final figures.
     """
     train_set, valid_set, test_set = data
-    torch.manual_seed(settings["seed"])
-    model = LeNet5().to(device, memory_format=torch.channels_last)  # the faster layout for these convolutions
-    optimizer = make_optimizer(model, settings["lr"], device, paces="paces" in settings["ingredients"])
+    model, optimizer, train_loader, scheduler, average = prepare(settings, train_set, device)
     loss_func = nn.CrossEntropyLoss()
-    generator = torch.Generator().manual_seed(settings["seed"])
-    train_loader = Batches(*train_set, settings["batch_size"], generator, make_augment(settings["ingredients"]))
     valid_loader = Batches(*valid_set, 1000)
-    steps = settings["epochs"] * len(train_loader)
-    scheduler = make_schedule(optimizer, steps) if "schedule" in settings["ingredients"] else None
-    average = make_average(model) if "averaging" in settings["ingredients"] else None
     parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler, "average": average}
     parts = {name: part for name, part in parts.items() if part is not None}
     history, best_weights = [], None
@@ -306,7 +317,7 @@ def run(settings, data, device, checkpoint, state=None, watch=None):
         try:
             for name, part in parts.items():
                 part.load_state_dict(state[name])
-            generator.set_state(state["generator"])
+            train_loader.generator.set_state(state["generator"])
             history, best_weights = state["history"], state["best_weights"]
         except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
             raise LeNetError(f"{last_path(checkpoint)} does not fit this version of train.py; start a new run") from error
@@ -327,7 +338,7 @@ def run(settings, data, device, checkpoint, state=None, watch=None):
         write_history(history, checkpoint.with_name("history.csv"))
         utils.save_file(last_path(checkpoint), dict(
             {name: part.state_dict() for name, part in parts.items()}, format_version=utils.FORMAT_VERSION,
-            settings=settings, history=history, best_weights=best_weights, generator=generator.get_state()))
+            settings=settings, history=history, best_weights=best_weights, generator=train_loader.generator.get_state()))
         if watch is not None:
             watch(history)
 

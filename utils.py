@@ -556,7 +556,7 @@ def plot_architecture(model):
         if previous is not None:
             ax.annotate("", xy=(x - 0.08, 0), xytext=(previous + 0.08, 0),
                         arrowprops=dict(arrowstyle="->", color="#7f8c8d"))
-            ax.text((previous + x) / 2, -2.9, kind.replace(" ", "\n"), ha="center", va="top", fontsize=9, color="#566573")
+            ax.text((previous + x) / 2, -2.9, kind.replace(" ", "\n"), ha="center", va="top", fontsize=9, color=GREY)
         ax.text(x + width / 2, 2.75, f"{name}\n{what}", ha="center", va="bottom", fontsize=10, color=INK)
         ax.text(x + width / 2, -4.4, f"{count:,}" if count else "0", ha="center", va="top", fontsize=9)
         previous = x + width

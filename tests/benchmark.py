@@ -79,13 +79,9 @@ def make_lecture(n=6_400):
 def make_ours(batch_size, ingredients, n=12_800):
     """An epoch of train.train() on n images, as `python train.py` runs it."""
     utils.keep_freed_memory()
-    images, labels = (tensor[:n] for tensor in utils.load_mnist(True))
-    torch.manual_seed(0)
-    model = LeNet5().to(memory_format=torch.channels_last)
-    optimizer = train.make_optimizer(model, 0.001, "cpu", paces="paces" in ingredients)
-    loader = utils.Batches(images, labels, batch_size, torch.Generator().manual_seed(0), train.make_augment(ingredients))
-    average = train.make_average(model) if "averaging" in ingredients else None
-    scheduler = train.make_schedule(optimizer, 10**6) if "schedule" in ingredients else None
+    train_set = [tensor[:n] for tensor in utils.load_mnist(True)]
+    settings = dict(epochs=1000, batch_size=batch_size, lr=0.001, seed=0, ingredients=ingredients)
+    model, optimizer, loader, scheduler, average = train.prepare(settings, train_set, "cpu")
 
     def epoch():
         train.train(loader, model, nn.CrossEntropyLoss(), optimizer, "cpu", scheduler=scheduler, average=average)

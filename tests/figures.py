@@ -22,7 +22,6 @@ import pictures  # noqa: E402
 import predict  # noqa: E402
 import train  # noqa: E402
 import utils  # noqa: E402
-from model import LeNet5  # noqa: E402
 
 
 def difficult():
@@ -187,14 +186,8 @@ def watch(train_set, valid_set, epochs=8, stops=(5, 10, 20, 40, 80, 140), seed=0
 
     First untrained, then after each number of batches in stops, then after each epoch.
     """
-    recipe = train.RECIPES["modern"]
-    torch.manual_seed(seed)
-    model = LeNet5().to(memory_format=torch.channels_last)
-    optimizer = train.make_optimizer(model, recipe["lr"], "cpu", paces=True)
-    loader = utils.Batches(*train_set, recipe["batch_size"], torch.Generator().manual_seed(seed),
-                           train.make_augment(recipe["ingredients"]))
-    scheduler = train.make_schedule(optimizer, epochs * len(loader))
-    average = train.make_average(model)
+    settings = dict(train.RECIPES["modern"], epochs=epochs, seed=seed)
+    model, optimizer, loader, scheduler, average = train.prepare(settings, train_set, "cpu")
 
     def look():
         return predict.read_inputs(average.module.eval(), valid_set[0])
