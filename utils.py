@@ -523,14 +523,15 @@ def plot_architecture(model):
 
     stages = [("Input", (1, 32, 32), "", 0)]
     names = iter("C1 S2 C3 S4 C5 F6 Output".split())
+    kinds = {torch.nn.Conv2d: "5x5 convolution", torch.nn.AvgPool2d: "2x2 average", torch.nn.Linear: "linear"}
 
     def record(module, inputs, output):
         count = sum(p.numel() for p in module.parameters())
-        kind = {"Conv2d": "5x5 convolution", "AvgPool2d": "2x2 average", "Linear": "linear"}[type(module).__name__]
+        kind = next(text for kind, text in kinds.items() if isinstance(module, kind))
         stages.append((next(names), tuple(output.shape[1:]), kind, count))
 
     hooks = [module.register_forward_hook(record) for module in model.modules()
-             if isinstance(module, (torch.nn.Conv2d, torch.nn.AvgPool2d, torch.nn.Linear))]
+             if isinstance(module, tuple(kinds))]
     with torch.no_grad():
         model(torch.zeros(1, 1, 32, 32, device=next(model.parameters()).device))
     for hook in hooks:
