@@ -2,7 +2,7 @@
 
     python tests/figures.py        what the trained network makes of pictures: Assets/predictions.png, photo.jpg,
                                    chain.png, explain.png, filters.png and draw.png
-    python tests/figures.py gif    trains for eight epochs, about a minute, and writes Assets/training.gif
+    python tests/figures.py gif    trains for eight epochs, half a minute, and writes Assets/training.gif
 
 The pictures come from MNIST's validation digits, some by the generator in pictures.py, so anybody gets the same ones.
 """
@@ -187,10 +187,10 @@ def watch(train_set, valid_set, epochs=8, stops=(5, 10, 20, 40, 80, 140), seed=0
     First untrained, then after each number of batches in stops, then after each epoch.
     """
     settings = dict(train.RECIPES["modern"], epochs=epochs, seed=seed)
-    model, optimizer, loader, scheduler, average = train.prepare(settings, train_set, "cpu")
+    model, optimizer, loader, extras = train.prepare(settings, train_set, "cpu")
 
     def look():
-        return predict.read_inputs(average.module.eval(), valid_set[0])
+        return predict.read_inputs(extras["average"].module.eval(), valid_set[0])
 
     yield "untrained", look()
     for epoch in range(1, epochs + 1):
@@ -198,7 +198,7 @@ def watch(train_set, valid_set, epochs=8, stops=(5, 10, 20, 40, 80, 140), seed=0
         marks = [mark for mark in stops if mark < len(loader)] if epoch == 1 else []
         for done, mark in itertools.pairwise([0, *marks, len(loader)]):
             train.train(list(itertools.islice(batches, mark - done)), model, torch.nn.CrossEntropyLoss(), optimizer, "cpu",
-                        scheduler=scheduler, average=average)
+                        **extras)
             yield f"after epoch {epoch}" if mark == len(loader) else f"after {mark} of {len(loader)} batches", look()
 
 

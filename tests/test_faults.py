@@ -61,7 +61,7 @@ class Killed(Exception):
 @contextlib.contextmanager
 def at_step(number, act):
     """Call act() before the optimizer's step of that number, from 1; FEW has ten an epoch."""
-    calls, step = [], torch.optim.Adam.step
+    calls, step = [], train.RotatedAdam.step
 
     def counting_step(self, *args, **kwargs):
         calls.append(1)
@@ -70,7 +70,7 @@ def at_step(number, act):
         return step(self, *args, **kwargs)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torch.optim.Adam, "step", counting_step)
+        patch.setattr(train.RotatedAdam, "step", counting_step)
         yield
 
 
