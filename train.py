@@ -201,7 +201,7 @@ def training_process(model, loss_func, optimizer, train_loader, valid_loader, ep
     best_model is a copy with the weights of the epoch whose validation loss was lowest. If average is given, it is what
     gets validated and copied. history is a list of one dict per epoch, extended in place; a run that goes on passes
     the epochs already done and their best_weights. on_epoch(history, best_weights) is called after each epoch.
-    Raises LeNetError if a loss is not finite.
+    scheduler, average and bfloat16 are train()'s. Raises LeNetError if a loss is not finite.
     """
     history = [] if history is None else history
     scored = model if average is None else average.module

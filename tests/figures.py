@@ -181,7 +181,7 @@ def draw_seven(model):
 # ---------------------------------------------------------------------------------------------------------------------
 # A run to watch
 
-def watch(train_set, valid_set, epochs=8, stops=(5, 10, 20, 40, 80, 140), seed=0):
+def watch(train_set, valid_set, epochs=8, stops=(5, 10, 20, 40, 80), seed=0):
     """Train with the default recipe; yield (heading, probabilities of valid_set's images, float (N, 10)).
 
     First untrained, then after each number of batches in stops, then after each epoch.
