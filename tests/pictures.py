@@ -1,129 +1,27 @@
 """A generator of pictures of digits as people make them, for tests of predict.py and for tuning it.
 
-    python tests/pictures.py [N [CHECKPOINT]]    accuracy of predict.py on N (500) pictures of each kind, and without
-                                                 its steps
+    python tests/pictures.py [N [CHECKPOINT]]    how predict.py reads N (200) pictures of each kind
 
 Every kind is a function of (digit, rng): digit is a float (28, 28) array, 0 paper .. 1 ink, from MNIST's validation
-images, which the network was not trained on; rng is a numpy Generator. It returns a PIL image.
+images, which the network was not trained on; rng is a numpy Generator. It returns a PIL image. Here are plain pictures
+and what makes sets of them; in corruptions.py what MNIST-C does to 28x28 pixels, in troubles.py a digit among other
+things, in nothing.py what is no digit, in pages.py numbers. strokes.py has the pens, the paper and the camera.
 """
 
 import functools
-import io
 import sys
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path[:0] = [str(Path(__file__).resolve().parent.parent), str(Path(__file__).resolve().parent)]
 
-
-def to_image(array):
-    return Image.fromarray((255 * np.clip(array, 0, 1) + 0.5).astype(np.uint8))
-
-
-def blur(array, radius):
-    return np.asarray(to_image(array).filter(ImageFilter.GaussianBlur(radius)), dtype=np.float32) / 255
-
-
-def enlarge(digit, size):
-    """Return digit at size x size with edges as sharp as ink's."""
-    big = np.asarray(to_image(digit).resize((size, size), Image.Resampling.BICUBIC), dtype=np.float32) / 255
-    return np.clip((blur(big, size / 56) - 0.4) * size / 28 + 0.5, 0, 1)
-
-
-def tight(array):
-    """Return array cut to its ink."""
-    rows, columns = np.flatnonzero((array > 0.3).any(1)), np.flatnonzero((array > 0.3).any(0))
-    return array[rows[0]:rows[-1] + 1, columns[0]:columns[-1] + 1]
-
-
-def rotate(array, degrees):
-    return np.asarray(to_image(array).rotate(degrees, Image.Resampling.BICUBIC, expand=True), dtype=np.float32) / 255
-
-
-def thin(mask):
-    """Return the skeleton of a bool mask (Zhang and Suen 1984)."""
-    mask = np.pad(mask, 1).astype(np.uint8)
-    while True:
-        before = mask.sum()
-        for odd in (0, 1):
-            p = [np.roll(mask, shift, (0, 1)) for shift in
-                 ((1, 0), (1, -1), (0, -1), (-1, -1), (-1, 0), (-1, 1), (0, 1), (1, 1))]  # N, NE, E, SE, S, SW, W, NW
-            neighbours = sum(x.astype(int) for x in p)
-            changes = sum((p[i] == 0) & (p[(i + 1) % 8] == 1) for i in range(8))
-            n, e, s, w = p[0], p[2], p[4], p[6]
-            ends = (n * e * w == 0) & (n * s * w == 0) if odd else (n * e * s == 0) & (e * s * w == 0)
-            mask = np.where((mask == 1) & (neighbours >= 2) & (neighbours <= 6) & (changes == 1) & ends, 0, mask)
-        if mask.sum() == before:
-            return mask[1:-1, 1:-1].astype(bool)
-
-
-def pen_line(digit, size, width):
-    """Return digit redrawn at size x size with a pen of that width in pixels."""
-    line = thin(enlarge(digit, size) > 0.5)
-    picture = Image.fromarray(line).convert("L").resize((4 * size, 4 * size))
-    draw = ImageDraw.Draw(picture)
-    radius = 2 * width
-    for y, x in np.argwhere(line):
-        draw.ellipse((4 * x + 2 - radius, 4 * y + 2 - radius, 4 * x + 2 + radius, 4 * y + 2 + radius), fill=255)
-    return np.asarray(picture.resize((size, size), Image.Resampling.BOX), dtype=np.float32) / 255
-
-
-def colours(rng, least=0.35):
-    """Return random (paper, ink) colours at least `least` apart, often dark on light."""
-    while True:
-        if rng.random() < 0.5:
-            paper, ink = rng.uniform(0.75, 1, 3), rng.uniform(0, 0.45, 3)
-        else:
-            paper, ink = rng.uniform(0, 1, 3), rng.uniform(0, 1, 3)
-        if np.linalg.norm(paper - ink) > least * np.sqrt(3):
-            return paper, ink
-
-
-def place(ink, rng, height, width):
-    """Return ink somewhere on an empty (height, width) canvas."""
-    canvas = np.zeros((height, width), dtype=np.float32)
-    y, x = rng.integers(0, height - ink.shape[0] + 1), rng.integers(0, width - ink.shape[1] + 1)
-    canvas[y:y + ink.shape[0], x:x + ink.shape[1]] = ink
-    return canvas
-
-
-def light(rng, height, width):
-    """Return the light on a page, (height, width, 1): a slope, a fall-off to the corners, perhaps a soft shadow."""
-    y, x = np.mgrid[-1:1:height * 1j, -1:1:width * 1j]
-    angle, slope, fall = rng.uniform(0, 2 * np.pi), rng.uniform(0, 0.3), rng.uniform(0, 0.25)
-    result = 1 - slope * (1 + np.cos(angle) * x + np.sin(angle) * y) / 2 - fall * (x * x + y * y) / 2
-    if rng.random() < 0.3:
-        angle, where, soft = rng.uniform(0, 2 * np.pi), rng.uniform(-0.7, 0.7), rng.uniform(0.15, 0.6)
-        distance = (np.cos(angle) * x + np.sin(angle) * y - where) / soft
-        result = result * (1 - rng.uniform(0.1, 0.35) / (1 + np.exp(-4 * distance)))
-    return result[..., None]
-
-
-def shoot(ink, rng, paper, pen, lines=None, line_colour=None):
-    """Return ink on paper as a phone would take it: light, blur, noise, JPEG."""
-    page = np.broadcast_to(paper, (*ink.shape, 3)).astype(np.float32)
-    if lines is not None:
-        page = page + lines[..., None] * (line_colour - page)
-    page = page + ink[..., None] * (pen - page)
-    page = page * light(rng, *ink.shape)
-    page = page + rng.normal(0, rng.uniform(0, 0.03), page.shape)
-    image = to_image(page).filter(ImageFilter.GaussianBlur(rng.uniform(0, 1.2)))
-    file = io.BytesIO()
-    image.save(file, "JPEG", quality=int(rng.integers(50, 96)))
-    return Image.open(file)
-
-
-def ruling(rng, height, width, squared):
-    """Return the ruling of a page, 0 .. 1: horizontal lines, vertical ones too if squared."""
-    lines, gap, thick = np.zeros((height, width), dtype=np.float32), int(rng.integers(22, 60)), int(rng.integers(1, 3))
-    for y in range(int(rng.integers(0, gap)), height, gap):
-        lines[y:y + thick] = 1
-    if squared:
-        for x in range(int(rng.integers(0, gap)), width, gap):
-            lines[:, x:x + thick] = 1
-    return lines
+import nothing  # noqa: E402
+import pages  # noqa: E402
+import troubles  # noqa: E402
+from corruptions import CORRUPTIONS, corrupted, fog, impulse_noise, stripe  # noqa: E402, F401 (used as pictures.fog ...)
+from strokes import (blur, colours, enlarge, light, pen_line, place, rotate, ruling, shoot, tight, to_image)  # noqa: E402, F401
 
 
 def photograph(digit, rng, degrees=8, ruled=False, line_width=None):
@@ -206,122 +104,7 @@ def as_mnist(digit, rng):
     return to_image(digit if rng.random() < 0.5 else 1 - digit)
 
 
-# Corruptions of 28x28 digits after MNIST-C (Mu and Gilmer 2019), written anew
-
-def _warp(digit, matrix, shift=(0, 0)):
-    """Return digit with each pixel (x, y) taken from matrix @ (x, y) + shift, about the centre."""
-    (a, b), (c, d) = matrix
-    x, y = 13.5 + shift[0], 13.5 + shift[1]
-    image = to_image(digit).transform((28, 28), Image.Transform.AFFINE, (a, b, x - a * 13.5 - b * 13.5, c, d, y - c * 13.5 - d * 13.5),
-                                      Image.Resampling.BICUBIC)
-    return np.asarray(image, dtype=np.float32) / 255
-
-
-def _polyline(points, width, on=None):
-    picture = Image.new("L", (112, 112))
-    draw = ImageDraw.Draw(picture)
-    points = [(4 * x, 4 * y) for x, y in points]
-    for i, (p, q) in enumerate(zip(points, points[1:])):
-        if on is None or on[i]:
-            draw.line((*p, *q), fill=255, width=int(4 * width))
-    return np.asarray(picture.resize((28, 28), Image.Resampling.BOX), dtype=np.float32) / 255
-
-
-def shot_noise(x, rng):
-    return rng.poisson(x * 5) / 5
-
-
-def impulse_noise(x, rng):
-    noise = rng.random(x.shape)
-    return np.where(noise < 0.13, 0, np.where(noise > 0.87, 1, x))
-
-
-def glass_blur(x, rng):
-    x = blur(x, 0.5).copy()
-    for i in range(27, 1, -1):
-        for j in range(27, 1, -1):
-            di, dj = rng.integers(-1, 2, 2)
-            i2, j2 = min(i + di, 27), min(j + dj, 27)
-            x[i, j], x[i2, j2] = x[i2, j2], x[i, j]
-    return blur(x, 0.5)
-
-
-def motion_blur(x, rng):
-    angle, length = rng.uniform(-np.pi / 4, np.pi / 4), 7
-    return np.mean([_warp(x, ((1, 0), (0, 1)), (t * np.cos(angle), t * np.sin(angle)))
-                    for t in np.linspace(-length / 2, length / 2, 11)], axis=0)
-
-
-def shear(x, rng):
-    return _warp(x, ((1, rng.choice((-1, 1)) * 0.6), (0, 1)))
-
-
-def scale(x, rng):
-    return _warp(x, ((2, 0), (0, 2)))
-
-
-def rotation(x, rng):
-    angle = np.deg2rad(rng.choice((-1, 1)) * rng.uniform(20, 40))
-    return _warp(x, ((np.cos(angle), np.sin(angle)), (-np.sin(angle), np.cos(angle))))
-
-
-def brightness(x, rng):
-    return np.clip(x + 0.5, 0, 1)
-
-
-def translate(x, rng):
-    return _warp(x, ((1, 0), (0, 1)), rng.choice((-1, 1), 2) * rng.uniform(2, 5, 2))
-
-
-def stripe(x, rng):
-    x = x.copy()
-    x[:, :7], x[:, 21:] = 1 - x[:, :7], 1 - x[:, 21:]
-    return x
-
-
-def fog(x, rng):
-    cloud = sum(np.asarray(to_image(rng.random((n, n))).resize((28, 28), Image.Resampling.BICUBIC), dtype=np.float32)
-                / 255 / n for n in (2, 4, 8)) / 0.875
-    return (x + 1.5 * cloud) / 2.2
-
-
-def spatter(x, rng):
-    drops = blur(rng.random((28, 28)) > 0.93, 0.8)
-    return np.maximum(x, np.clip(4 * drops - 0.5, 0, 1) * 0.8)
-
-
-def dotted_line(x, rng):
-    (y0, y1), on = rng.uniform(2, 26, 2), [i % 2 == 0 for i in range(14)]
-    points = [(28 * t, y0 + t * (y1 - y0)) for t in np.linspace(0, 1, 15)]
-    return np.maximum(x, _polyline(points, 1, on))
-
-
-def zigzag(x, rng):
-    y0, y1 = rng.uniform(4, 24, 2)
-    points = [(28 * t, y0 + t * (y1 - y0) + (2 if i % 2 else -2)) for i, t in enumerate(np.linspace(0, 1, 12))]
-    return np.maximum(x, _polyline(points, 1))
-
-
-def canny_edges(x, rng):
-    mask = x > 0.4
-    inner = mask.copy()
-    for axis in (0, 1):
-        for step in (1, -1):
-            inner &= np.roll(mask, step, axis)
-    return (mask & ~inner).astype(np.float32)
-
-
-CORRUPTIONS = [shot_noise, impulse_noise, glass_blur, motion_blur, shear, scale, rotation, brightness, translate, stripe,
-               fog, spatter, dotted_line, zigzag, canny_edges]
 KINDS = [as_mnist, photograph, ruled, ballpoint, paint, screen, sheet_edge, turned, small_scan]
-
-
-def corrupted(corruption):
-    def make(digit, rng):
-        return to_image(corruption(digit, rng))
-
-    make.__name__ = corruption.__name__
-    return make
 
 
 def uci():
@@ -355,76 +138,99 @@ def digits(n, seed=0):
 
 
 def make(kind, n, seed=0):
-    """Return ([PIL image], [digit]) of n pictures of one kind."""
+    """Return ([PIL image], [digit]) of n pictures of one kind; of kinds of no digit, None is the digit."""
     images, labels = digits(n, seed)
     rng = np.random.default_rng([seed, sum(kind.__name__.encode())])
-    return [kind(image, rng) for image in images], labels
+    return [kind(image, rng) for image in images], [ALWAYS.get(kind, label) for label in labels]
+
+
+def make_numbers(kind, n, seed=0):
+    """Return ([PIL image], [text]) of n pictures of several digits; lines of text are separated by newlines."""
+    images, labels = digits(5000, seed)
+    rng = np.random.default_rng([seed, sum(kind.__name__.encode())])
+    made = []
+    for _ in range(n):
+        pick = rng.integers(0, len(labels), pages.MOST)
+        made.append(kind([(images[i], labels[i]) for i in pick], rng))
+    return [image for image, _ in made], [text for _, text in made]
+
+
+ALWAYS = troubles.ALWAYS | dict.fromkeys(nothing.KINDS)  # the digit that a kind shows, whatever it is given
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# The table: accuracy of each kind, of the whole chain and without its steps
+# The table: how predict.py reads each kind
 
-def variations():
-    """Yield (name, {function of predict: what takes its place})."""
+def said(reading):
+    """Return (text, whether it is sure of it) of a reading; text is None if it was refused."""
     import predict
 
-    original = {name: getattr(predict, name) for name in ("to_array", "see_digit", "heaviest_piece", "find_digit")}
-
-    def grey(image):
-        array = original["to_array"](image)
-        return array if array.shape[2] == 1 else (array @ predict.LUMA)[..., None]
-
-    def flat(array):
-        border = np.concatenate([array[0], array[-1], array[:, 0], array[:, -1]])
-        return array - np.median(border, axis=0), False
-
-    def all_ink(ink, mask, edge_penalty):
-        return mask, *original["heaviest_piece"](ink, mask, edge_penalty)[1:]
-
-    def one_view(which):
-        def see(image, invert=None):
-            seen = original["see_digit"](image, invert)
-            return seen._replace(views=[seen.views[which if len(seen.views) > 1 else 0]])
-
-        return see
-
-    def lecture(image, invert=None):
-        small = np.asarray(image.convert("L").resize((28, 28), Image.Resampling.BILINEAR))
-        return predict.Seen([small], (0, 0, 1, 1), False)
-
-    yield "whole chain", {"see_digit": predict.see_digit}
-    yield "plain grey", {"to_array": grey}
-    yield "flat paper", {"subtract_paper": flat}
-    yield "all the ink", {"heaviest_piece": all_ink}
-    yield "specks stay", {"without_specks": lambda ink: ink}
-    yield "thin pens stay", {"PEN": 0}
-    yield "re-framed only", {"see_digit": one_view(0)}
-    yield "28x28 as it is", {"see_digit": one_view(1)}
-    yield "the lecture's", {"see_digit": lecture}
+    if isinstance(reading, predict.LeNetError):
+        return None, False
+    return getattr(reading, "text", str(reading.digit)), reading.probability >= predict.SURE
 
 
-def main(n=500, checkpoint=None):
-    from unittest import mock
+def distance(a, b):
+    """Return the edit distance of two strings."""
+    row = list(range(len(b) + 1))
+    for i, x in enumerate(a, 1):
+        new = [i]
+        for j, y in enumerate(b, 1):
+            new.append(min(row[j] + 1, new[j - 1] + 1, row[j - 1] + (x != y)))
+        row = new
+    return row[-1]
 
+
+def score(readings, wanted):
+    """Return the shares in % of readings that are right, refused, and wrong though sure; and of digits that are wrong.
+
+    wanted: texts; or None for no digit, where right is what is refused or unsure; or "" for an empty page, to be refused.
+    """
+    answers = [said(reading) for reading in readings]
+    right = [not sure if want is None else (text or "") == want for (text, sure), want in zip(answers, wanted)]
+    refused = [text is None for text, _ in answers]
+    misled = [sure and not good for (_, sure), good in zip(answers, right)]
+    wrong = sum(min(distance(text or "", want), len(want)) for (text, _), want in zip(answers, wanted) if want)
+    digits = sum(len(want) for want in wanted if want)
+    return *(100 * float(np.mean(column)) for column in (right, refused, misled)), 100 * wrong / max(digits, 1)
+
+
+def sets(n):
+    """Yield (group, name, [PIL image], [text or None]) of all kinds."""
+    single = {"plain": KINDS, "28x28": [corrupted(c) for c in CORRUPTIONS], "troubles": troubles.KINDS,
+              "no digit": nothing.DRAWN, "empty": nothing.EMPTY}
+    for group, kinds in single.items():
+        for kind in kinds:
+            images, labels = make(kind, n)
+            blank = "" if group == "empty" else None
+            yield group, kind.__name__, images, [blank if label is None else str(label) for label in labels]
+    images, labels = uci()
+    yield "plain", "uci", images, [str(label) for label in labels]
+    for kind in pages.KINDS:
+        yield "numbers", kind.__name__, *make_numbers(kind, n)
+
+
+def main(n=200, checkpoint=None):
     import predict
     import utils
 
     model, _ = utils.load_checkpoint(checkpoint or utils.CHECKPOINT)
-    sets = {kind.__name__: make(kind, n) for kind in KINDS + [corrupted(c) for c in CORRUPTIONS]} | {"uci": uci()}
-    names = [name for name, _ in variations()]
-    print(f"accuracy in %  {'  '.join(f'{name:>14}' for name in names)}", flush=True)
-    means = []
-    for kind, (images, labels) in sets.items():
-        row = []
-        for _, changes in variations():
-            with mock.patch.multiple(predict, **changes):
-                readings = predict.predict_images(images, model)
-            right = [isinstance(r, predict.Reading) and r.digit == label for r, label in zip(readings, labels)]
-            row.append(100 * np.mean(right))
-        if kind in {c.__name__ for c in CORRUPTIONS}:
-            means.append(row)
-        print(f"{kind:14} {'  '.join(f'{value:14.2f}' for value in row)}", flush=True)
-    print(f"{'corruptions':14} {'  '.join(f'{value:14.2f}' for value in np.mean(means, axis=0))}")
+    groups = {}
+    print(f"{'in %':24}   right  refused  wrong, sure  digit errors", flush=True)
+    for group, name, images, wanted in sets(n):
+        row = score(predict.predict_images(images, model), wanted)
+        groups.setdefault(group, []).append(row)
+        print_row(name, row, group)
+    for group, rows in groups.items():
+        print_row(f"mean of {group}", np.mean(rows, axis=0), group)
+    return groups
+
+
+def print_row(name, row, group):
+    """Print a row of the table; only numbers have errors by digit of their own."""
+    right, refused, misled, errors = row
+    last = f"{errors:14.2f}" if group == "numbers" else ""
+    print(f"{name:24} {right:7.2f}  {refused:7.2f}  {misled:11.2f}{last}", flush=True)
 
 
 if __name__ == "__main__":
