@@ -14,9 +14,9 @@ from PIL import Image, ImageDraw, ImageFont
 from strokes import camera, clouds, draw_lines, lay, light, rotate, stationery, thin, tight, to_image, wobble
 from troubles import pad, show
 
-# What some people write like a digit is left out: O D Q C G b g q y I i l J j S s Z z B t T and most brackets
-LETTERS = "AEFHKLMNPRUVWXYadefhkmnprvwx" + "ΔΛΠΣΨΩΞλπμωψЖШЦЩЮЯ"
-SIGNS = "+=%@#€~<>^*♥★✓✗→←↑↓☺☼♫♣♦"
+# What some people write like a digit is left out: O D Q C G b g q y I i l J j r S s Z z B t T, brackets, upright arrows
+LETTERS = "AEFHKLMNPRUVWXYadefhkmnpvwx" + "ΔΠΣΨΩΞλπμωψЖШЦЩЮЯ"
+SIGNS = "+=%@#€~<>^*♥★✓✗→←☺☼♫♣♦"
 FONTS = "DejaVuSans.ttf", "DejaVuSans-Bold.ttf", "DejaVuSerif.ttf", "DejaVuSansMono-Oblique.ttf"
 
 
@@ -68,7 +68,7 @@ def sign(digit, rng):
 
 def word(digit, rng):
     """A few letters, printed."""
-    text = "".join(rng.choice(list(LETTERS[:28]), int(rng.integers(3, 8))))
+    text = "".join(rng.choice(list(LETTERS[:27]), int(rng.integers(3, 8))))
     ink = printed(text, FONTS[rng.integers(len(FONTS))], int(rng.integers(30, 80)))
     return show(rng, pad(tight(rotate(ink, rng.uniform(-5, 5))), rng, 0.1, 0.5))
 
@@ -104,7 +104,8 @@ def house():
 
 
 def tree():
-    return [[(0.45, 1), (0.45, 0.6)], [(0.55, 1), (0.55, 0.6)], ring(0.5, 0.32, 0.31), ring(0.4, 0.25, 0.05), ring(0.6, 0.4, 0.05)]
+    trunk = [[(0.45, 1), (0.45, 0.6)], [(0.55, 1), (0.55, 0.6)]]
+    return [*trunk, ring(0.5, 0.32, 0.31), ring(0.4, 0.25, 0.05), ring(0.6, 0.4, 0.05)]
 
 
 def flower():
@@ -140,7 +141,7 @@ def scribble(digit, rng):
     if rng.random() < 0.5:
         line = rng.uniform(0, 1, (n, 2))
     else:
-        line = np.stack([np.arange(n) % 2 + rng.uniform(-0.2, 0.2, n), np.linspace(0, 1, n) + rng.uniform(-0.05, 0.05, n)], axis=1)
+        line = np.stack([np.arange(n) % 2, np.linspace(0, 1, n)], axis=1) + rng.uniform(-1, 1, (n, 2)) * (0.2, 0.05)
         line = line[:, ::rng.choice((-1, 1))]
     line = size * (0.3 + wobble(line, rng, 0.02, 12 * n))
     ink = draw_lines([line], int(1.7 * size), int(1.7 * size), size * rng.uniform(0.01, 0.04))
@@ -153,7 +154,8 @@ def landscape(digit, rng):
     y, x = np.mgrid[:1:height * 1j, :1:width * 1j]
     sky, haze = np.array((0.35, 0.55, 0.85)), np.array((0.8, 0.87, 0.95))
     page = sky + y[..., None] * (haze - sky)
-    page = page + np.clip(clouds(rng, height, width, width / 4) + 0.5 * clouds(rng, height, width, width / 12), 0, 1.5)[..., None] * 0.15
+    cover = clouds(rng, height, width, width / 4) + 0.5 * clouds(rng, height, width, width / 12)
+    page = page + 0.15 * np.clip(cover, 0, 1.5)[..., None]
     if rng.random() < 0.5:
         x0, y0, radius = rng.uniform(0.1, 0.9), rng.uniform(0.05, 0.3), rng.uniform(0.02, 0.06)
         sun = np.hypot(x - x0, (y - y0) * height / width) < radius

@@ -41,17 +41,19 @@ def gap_between(left, right):
 
 def line_ink(inks, rng, height, spacing, touching=False, baseline=0.04):
     """Return the ink of a line: inks from left to right, `spacing` heights apart; touching: two neighbours touch."""
-    pair = int(rng.integers(1, len(inks))) if touching and len(inks) > 1 else None
-    at, x, boxes = [], 0, []
-    for i, ink in enumerate(inks):
-        y = int(2 * height - len(ink) + height * baseline * rng.normal())
+    boxes = [(int(2 * height - len(ink) + height * baseline * rng.normal()), ink) for ink in inks]
+    pair, gaps = 0, [gap_between(*two) for two in zip(boxes, boxes[1:])]
+    if touching and gaps:  # not those of which one would have to lie within the other
+        near = [i + 1 for i, gap in enumerate(gaps) if gap < 0.15 * height]
+        pair = int(rng.choice(near)) if near else int(np.argmin(gaps)) + 1
+    at, x = [], 0
+    for i, (_, ink) in enumerate(boxes):
         if i and i == pair:  # moved until they overlap by a little
-            x -= gap_between(boxes[-1], (y, ink)) + max(2, int(0.02 * height))
+            x -= gaps[i - 1] + max(2, int(0.02 * height))
         elif i:
             x += max(2, int(height * max(0.06, spacing * rng.uniform(0.6, 1.4))))
-        at.append(x)
-        boxes.append((y, ink))
-        x += ink.shape[1]
+        at.append(max(x, 0))
+        x = at[-1] + ink.shape[1]
     canvas = np.zeros((int(3 * height), max(a + b[1].shape[1] for a, b in zip(at, boxes))), dtype=np.float32)
     for x, (y, ink) in zip(at, boxes):
         view = canvas[y:y + len(ink), x:x + ink.shape[1]]
@@ -214,7 +216,9 @@ def page(digits, rng):
     if rng.random() < 0.3:
         image = lay(np.ones(3), (ink, np.zeros(3)))
         return to_image(1 - image if rng.random() < 0.3 else image), text
-    lines = ruling(ink.shape, height * rng.uniform(0.8, 2), rng.uniform(0.8, 2), 0, rng.uniform(-2, 2)) if rng.random() < 0.3 else None
+    lines = None
+    if rng.random() < 0.3:
+        lines = ruling(ink.shape, height * rng.uniform(0.8, 2), rng.uniform(0.8, 2), 0, rng.uniform(-2, 2))
     return photograph(ink, rng, lines), text
 
 

@@ -199,13 +199,13 @@ def sets(n):
     """Yield (group, name, [PIL image], [text or None]) of all kinds."""
     single = {"plain": KINDS, "28x28": [corrupted(c) for c in CORRUPTIONS], "troubles": troubles.KINDS,
               "no digit": nothing.DRAWN, "empty": nothing.EMPTY}
+    images, labels = uci()
+    yield "plain", "uci", images, [str(label) for label in labels]
     for group, kinds in single.items():
         for kind in kinds:
             images, labels = make(kind, n)
             blank = "" if group == "empty" else None
             yield group, kind.__name__, images, [blank if label is None else str(label) for label in labels]
-    images, labels = uci()
-    yield "plain", "uci", images, [str(label) for label in labels]
     for kind in pages.KINDS:
         yield "numbers", kind.__name__, *make_numbers(kind, n)
 

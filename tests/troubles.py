@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from strokes import (camera, clouds, colours, draw_lines, enlarge, lay, light, path, pen_stroke, place, rotate, stationery,
+from strokes import (camera, clouds, draw_lines, enlarge, lay, light, path, pen_stroke, place, rotate, stationery,
                      tight, to_image, wobble)
 
 
@@ -17,10 +17,10 @@ def write(digit, rng, size, widths=(3, 10)):
     return tight(rotate(ink, rng.uniform(-6, 6)))
 
 
-def pad(ink, rng, least, most, sides=4):
+def pad(ink, rng, least, most):
     """Return ink with an empty margin on each side, in shares of its larger side."""
     size = max(ink.shape)
-    top, bottom, left, right = (int(size * rng.uniform(least, most)) + 1 for _ in range(sides))
+    top, bottom, left, right = (int(size * rng.uniform(least, most)) + 1 for _ in range(4))
     return np.pad(ink, ((top, bottom), (left, right)))
 
 
@@ -104,18 +104,12 @@ def faint_pencil(digit, rng):
 def framed(digit, rng):
     """A canvas with a frame of 1 to 8 pixels, mostly white with a black one."""
     ink = pad(write(digit, rng, int(rng.integers(80, 260))), rng, 0.15, 0.8)
-    image = np.asarray(to_image(lay(*((np.ones(3), (ink, np.zeros(3))) if rng.random() < 0.7 else paint_colours(ink, rng)))))
+    paper, pen = (np.ones(3), np.zeros(3)) if rng.random() < 0.7 else stationery(rng)
+    colour = np.full(3, rng.choice((0, 0, 0.25, 0.5))) if rng.random() < 0.8 else rng.uniform(0, 0.5, 3)
     thick = int(rng.integers(1, 9))
-    colour = np.full(3, rng.choice((0, 0, 60, 128))) if rng.random() < 0.8 else rng.integers(0, 130, 3)
-    framed = np.empty((image.shape[0] + 2 * thick, image.shape[1] + 2 * thick, 3), dtype=np.uint8)
-    framed[:] = colour
-    framed[thick:-thick, thick:-thick] = image
-    return Image.fromarray(framed)
-
-
-def paint_colours(ink, rng):
-    paper, pen = stationery(rng)
-    return paper, (ink, pen)
+    page = np.broadcast_to(colour, (ink.shape[0] + 2 * thick, ink.shape[1] + 2 * thick, 3)).copy()
+    page[thick:-thick, thick:-thick] = lay(paper, (ink, pen))
+    return to_image(page)
 
 
 def letterbox(digit, rng):
@@ -123,16 +117,14 @@ def letterbox(digit, rng):
     ink = pad(write(digit, rng, int(rng.integers(70, 200))), rng, 0.2, 0.9)
     paper, pen = stationery(rng)
     image = camera(lay(paper, (ink, pen)), rng)
-    width, height = image.size
-    dark = int(rng.choice((0, 0, 0, 8, 18)))
-    if rng.random() < 0.6:
-        first, second = (int(height * rng.uniform(0.08, 0.4)) for _ in range(2)) if rng.random() < 0.3 else 2 * (int(height * rng.uniform(0.08, 0.4)),)
-        box = Image.new("RGB", (width, height + first + second), (dark,) * 3)
-        box.paste(image, (0, first))
-    else:
-        first = second = int(width * rng.uniform(0.08, 0.4))
-        box = Image.new("RGB", (width + first + second, height), (dark,) * 3)
-        box.paste(image, (first, 0))
+    upright = int(rng.random() < 0.6)
+    first = second = int(image.size[upright] * rng.uniform(0.08, 0.4))
+    if rng.random() < 0.2:
+        second = int(second * rng.uniform(0.5, 1))
+    size = np.array(image.size)
+    size[upright] += first + second
+    box = Image.new("RGB", tuple(size.tolist()), (int(rng.choice((0, 0, 0, 8, 18))),) * 3)
+    box.paste(image, (0, first) if upright else (first, 0))
     return box
 
 
@@ -220,11 +212,11 @@ def underlined(digit, rng):
     below = np.flatnonzero(ink.any(1))[-1] + size * rng.uniform(0.02, 0.25)
     columns = np.flatnonzero(ink.any(0))
     left, right = columns[0] - size * rng.uniform(-0.05, 0.3), columns[-1] + size * rng.uniform(-0.05, 0.3)
-    lines, pen = [], width * rng.uniform(0.5, 1.2)
+    pen, tilt, shaky = width * rng.uniform(0.5, 1.2), size * rng.uniform(-0.05, 0.05), rng.choice((0, 0.005, 0.01)) * size
+    lines = []
     for i in range(1 + (rng.random() < 0.15)):
-        y = below + i * size * rng.uniform(0.08, 0.14) + pen / 2
-        tilt = size * rng.uniform(-0.05, 0.05)
-        lines.append(wobble([(left, y - tilt), (right, y + tilt)], rng, rng.choice((0, 0.006, 0.012)) * size))
+        y = below + i * (pen + size * rng.uniform(0.05, 0.1)) + pen / 2
+        lines.append(wobble([(left, y - tilt), (right, y + tilt)], rng, shaky))
     return show(rng, ink, draw_lines(lines, *ink.shape, pen))
 
 
@@ -233,7 +225,8 @@ def thick_grid(digit, rng):
     size = int(rng.integers(80, 200))
     ink = pad(write(digit, rng, size, (4, 9)), rng, 0.3, 1)
     height, width = (int(1.2 * side) for side in ink.shape)
-    lines, gap, thick = np.zeros((height, width), dtype=np.float32), int(size * rng.uniform(0.35, 1)), max(2, int(size * rng.uniform(0.015, 0.04)))
+    lines = np.zeros((height, width), dtype=np.float32)
+    gap, thick = int(size * rng.uniform(0.35, 1)), max(2, int(size * rng.uniform(0.015, 0.04)))
     for start in range(int(rng.integers(0, gap)), max(height, width), gap):
         lines[start:start + thick] = 1
         lines[:, start:start + thick] = 1
