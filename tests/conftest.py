@@ -14,13 +14,13 @@ import torch  # noqa: E402
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # so that a bare `pytest` finds the modules too
 
-import utils  # noqa: E402
+from mnist import load_mnist, split_validation  # noqa: E402
 
 
 @pytest.fixture(scope="session")
-def mnist():
+def training_set():
     """The 60,000 training images and labels."""
-    return utils.load_mnist(train=True)
+    return load_mnist(train=True)
 
 
 @pytest.fixture(scope="session")
@@ -36,9 +36,9 @@ def run():
 
 
 @pytest.fixture(scope="session")
-def parts(mnist):
-    train_set, valid_set = utils.split_validation(*mnist)
-    return train_set, valid_set, utils.load_mnist(train=False)
+def parts(training_set):
+    train_set, valid_set = split_validation(*training_set)
+    return train_set, valid_set, load_mnist(train=False)
 
 
 @pytest.fixture(scope="session")

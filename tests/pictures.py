@@ -337,11 +337,12 @@ def validation():
     import torch
     from torchvision.datasets import MNIST
 
+    import mnist
     import utils
 
-    utils.load_mnist(True)  # unpacks it and checks it
+    mnist.load_mnist(True)  # unpacks it and checks it
     data = MNIST(str(utils.DATA), train=True)
-    _, (index, labels) = utils.split_validation(torch.arange(len(data)), data.targets)
+    _, (index, labels) = mnist.split_validation(torch.arange(len(data)), data.targets)
     return data.data[index], labels
 
 
@@ -365,14 +366,14 @@ def make(kind, n, seed=0):
 # The table: accuracy of each kind, of the whole chain and without its steps
 
 def variations():
-    """Yield (name, {function of predict: what takes its place})."""
-    import predict
+    """Yield (name, {function of picture.py: what takes its place})."""
+    import picture
 
-    original = {name: getattr(predict, name) for name in ("to_array", "see_digit", "heaviest_piece", "find_digit")}
+    original = {name: getattr(picture, name) for name in ("to_array", "see_digit", "heaviest_piece", "find_digit")}
 
     def grey(image):
         array = original["to_array"](image)
-        return array if array.shape[2] == 1 else (array @ predict.LUMA)[..., None]
+        return array if array.shape[2] == 1 else (array @ picture.LUMA)[..., None]
 
     def flat(array):
         border = np.concatenate([array[0], array[-1], array[:, 0], array[:, -1]])
@@ -390,9 +391,9 @@ def variations():
 
     def lecture(image, invert=None):
         small = np.asarray(image.convert("L").resize((28, 28), Image.Resampling.BILINEAR))
-        return predict.Seen([small], (0, 0, 1, 1), False)
+        return picture.Seen([small], (0, 0, 1, 1), False)
 
-    yield "whole chain", {"see_digit": predict.see_digit}
+    yield "whole chain", {"see_digit": picture.see_digit}
     yield "plain grey", {"to_array": grey}
     yield "flat paper", {"subtract_paper": flat}
     yield "all the ink", {"heaviest_piece": all_ink}
@@ -406,6 +407,7 @@ def variations():
 def main(n=500, checkpoint=None):
     from unittest import mock
 
+    import picture
     import predict
     import utils
 
@@ -417,7 +419,7 @@ def main(n=500, checkpoint=None):
     for kind, (images, labels) in sets.items():
         row = []
         for _, changes in variations():
-            with mock.patch.multiple(predict, **changes):
+            with mock.patch.multiple(picture, **changes):
                 readings = predict.predict_images(images, model)
             right = [isinstance(r, predict.Reading) and r.digit == label for r, label in zip(readings, labels)]
             row.append(100 * np.mean(right))

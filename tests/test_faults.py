@@ -16,6 +16,8 @@ import torch
 from PIL import Image
 
 import fuzz
+import recipe
+import report
 import survival
 import train
 import utils
@@ -34,7 +36,7 @@ def quick(load_small):
     """Runs in this process load no files and draw no pictures: other tests look at those."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train, "load_data", load_small)
-        patch.setattr(train, "draw", lambda *_: [])
+        patch.setattr(report, "draw", lambda *_: [])
         yield
 
 
@@ -61,7 +63,7 @@ class Killed(Exception):
 @contextlib.contextmanager
 def at_step(number, act):
     """Call act() before the optimizer's step of that number, from 1; FEW has ten an epoch."""
-    calls, step = [], train.RotatedAdam.step
+    calls, step = [], recipe.RotatedAdam.step
 
     def counting_step(self, *args, **kwargs):
         calls.append(1)
@@ -70,7 +72,7 @@ def at_step(number, act):
         return step(self, *args, **kwargs)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train.RotatedAdam, "step", counting_step)
+        patch.setattr(recipe.RotatedAdam, "step", counting_step)
         yield
 
 
@@ -94,7 +96,7 @@ def interrupted(cut_off, tmp_path):
 
 # train.py as a shell runs it, but on the images in argv[1], and dead at its argv[2]-th fsync.
 CHILD = """
-import os, runpy, signal, sys, torch, utils
+import mnist, os, runpy, signal, sys, torch
 
 parts, die_at, fsync = torch.load(sys.argv[1]), int(sys.argv[2]), os.fsync
 calls = []
@@ -104,8 +106,8 @@ def fsync_or_die(file):
     os.kill(os.getpid(), signal.SIGKILL) if len(calls) == die_at else fsync(file)
 
 os.fsync = fsync_or_die
-utils.load_mnist = lambda train, data_dir: ("not", "split") if train else parts[2]
-utils.split_validation = lambda images, labels: parts[:2]
+mnist.load_mnist = lambda train, data_dir: ("not", "split") if train else parts[2]
+mnist.split_validation = lambda images, labels: parts[:2]
 sys.argv[:3] = ["train.py"]
 runpy.run_path("train.py", run_name="__main__")
 """

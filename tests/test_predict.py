@@ -11,10 +11,12 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
+import mnist
+import picture
 import predict
 import utils
 from model import LeNet5
-from utils import LeNetError
+from picture import PictureError
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +61,7 @@ def test_other_writers(model):
 def test_digits_framed_by_mnist_lose_nothing(model, negative):
     digits, labels = pictures.digits(1000, seed=2)
     pixels = (255 * digits).round().astype(np.uint8)
-    direct = predict.read_inputs(model, utils.resize(torch.from_numpy(pixels))).argmax(1).numpy()
+    direct = predict.read_inputs(model, mnist.resize(torch.from_numpy(pixels))).argmax(1).numpy()
     images = [Image.fromarray(255 - image if negative else image) for image in pixels]
     assert accuracy(model, images, labels) >= np.mean(direct == labels) - 0.003
 
@@ -76,7 +78,7 @@ def test_ink_of_any_colour_on_paper_of_any_colour(model, seven, paper, ink):
 def test_invert_overrides(model, seven):
     automatic, dark, light = (predict.predict_images([seven], model, invert)[0] for invert in (None, True, False))
     assert automatic.digit == dark.digit == 7 and automatic.inverted and dark.inverted
-    assert isinstance(light, LeNetError) or not light.inverted
+    assert isinstance(light, PictureError) or not light.inverted
 
 
 def encodings(image):
@@ -132,7 +134,7 @@ def test_exif_orientations_are_those_of_pillow(orientation):
     stored = Image.fromarray(np.random.default_rng(0).integers(0, 256, (5, 7), dtype=np.uint8))
     stored.getexif()[0x0112] = orientation
     expected = np.asarray(ImageOps.exif_transpose(stored))
-    assert np.array_equal((predict.to_array(stored)[..., 0] * 255).round(), expected)
+    assert np.array_equal((picture.to_array(stored)[..., 0] * 255).round(), expected)
 
 
 # When there is nothing to read
@@ -157,7 +159,7 @@ def empties():
 @pytest.mark.parametrize("name, array", list(empties()), ids=lambda value: value if isinstance(value, str) else "")
 def test_an_empty_picture_is_refused(model, name, array):
     (reading,) = predict.predict_images([pictures.to_image(array)], model)
-    assert isinstance(reading, predict.NoDigit) and str(reading).startswith("no digit found")
+    assert isinstance(reading, picture.NoDigit) and str(reading).startswith("no digit found")
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 2), (3, 3), (1, 40), (40, 1), (2, 300), (5, 5)])
@@ -165,12 +167,12 @@ def test_a_tiny_picture_is_read_or_refused(model, size):
     rng = np.random.default_rng(0)
     for _ in range(20):
         (reading,) = predict.predict_images([pictures.to_image(rng.random((*size, 3)))], model)
-        assert isinstance(reading, (predict.Reading, predict.NoDigit))
+        assert isinstance(reading, (predict.Reading, picture.NoDigit))
 
 
 def test_a_transparent_picture_without_ink_is_refused(model):
     for image in (Image.new("RGBA", (50, 50), (0, 0, 0, 0)), Image.new("LA", (50, 50), (255, 255))):
-        assert isinstance(predict.predict_images([image], model)[0], predict.NoDigit)
+        assert isinstance(predict.predict_images([image], model)[0], picture.NoDigit)
 
 
 # The steps of the chain
@@ -199,14 +201,14 @@ def test_pieces_and_holes_are_those_of_a_flood_fill(seed):
     mask = ink > 0.65
     flood, n = flood_fill(mask)
     mass = np.bincount(flood[mask], ink[mask])
-    digit, share, n_pieces = predict.heaviest_piece(ink, mask, edge_penalty=1.0)
+    digit, share, n_pieces = picture.heaviest_piece(ink, mask, edge_penalty=1.0)
     assert n_pieces == n and share == pytest.approx(mass.max() / mass.sum())
     chosen = set(flood[digit])
     assert np.argmax(mass) in chosen and 0 not in chosen
     assert np.array_equal(digit, np.isin(flood, list(chosen)))  # whole pieces, and nothing else
     assert min(mass[list(chosen)]) > 0.08 * mass.max()
     holes = flood_fill(np.pad(~mask, 1, constant_values=True), corners=False)[1] - 1  # all but the paper around
-    assert predict.euler_number(mask) == n - holes
+    assert picture.euler_number(mask) == n - holes
 
 
 def test_paper_in_falling_light_becomes_even():
@@ -214,7 +216,7 @@ def test_paper_in_falling_light_becomes_even():
     y, x = np.mgrid[-1:1:100j, -1:1:120j]
     page = (0.8 - 0.2 * x + 0.1 * y - 0.1 * x * y - 0.05 * y * y)[..., None] + rng.normal(0, 0.002, (100, 120, 3))
     page[40:60, 50:55] -= 0.5
-    difference, exact = predict.subtract_paper(page.astype(np.float32))
+    difference, exact = picture.subtract_paper(page.astype(np.float32))
     assert not exact and np.abs(difference[:30]).max() < 0.02
     assert difference[45:55, 51:54].mean() == pytest.approx(-0.5, abs=0.02)
 
@@ -224,19 +226,19 @@ def test_frame_is_mnists():
     for digit in digits:
         original = (255 * digit).astype(np.uint8)
         big = Image.fromarray(original).resize((140, 140), Image.Resampling.BICUBIC)
-        framed = predict.see_digit(big).views[0].astype(float)
+        framed = picture.see_digit(big).views[0].astype(float)
         mass = framed / framed.sum()
         centre = (mass.sum(1) @ np.arange(28), mass.sum(0) @ np.arange(28))
         assert centre == pytest.approx((13.5, 13.5), abs=0.75)
-        left, top, right, bottom = predict.bounds(framed > 0)
+        left, top, right, bottom = picture.bounds(framed > 0)
         assert 18 <= max(right - left, bottom - top) <= 20
 
 
 def test_thin_strokes_are_widened(seven):
     thin = Image.new("L", (400, 400), 255)
     ImageDraw.Draw(thin).line([(100, 100), (300, 100), (180, 330)], fill=0, width=2)
-    framed = predict.see_digit(thin).views[0]
-    assert predict.stroke_width(framed > 100) > 1.7
+    framed = picture.see_digit(thin).views[0]
+    assert picture.stroke_width(framed > 100) > 1.7
 
 
 # Functions
@@ -248,7 +250,7 @@ def test_single_predict(tmp_path, seven, model):
     assert Image.open(tmp_path / "figure.png").width > 600
     assert predict.single_predict(tmp_path / "seven.png", model=model, save=tmp_path / "layers.png", explain=True) == 7
     assert Image.open(tmp_path / "layers.png").width > 1000
-    with pytest.raises(LeNetError, match="no such file"):
+    with pytest.raises(PictureError, match="no such file"):
         predict.single_predict(tmp_path / "eight.png")
 
 
@@ -322,11 +324,11 @@ def test_a_contact_sheet(capsys, folder, tmp_path):
 
 
 def test_watching_the_layers_is_the_forward_pass(model):
-    picture = np.random.default_rng(0).integers(0, 256, (32, 32), dtype=np.uint8)
-    layers, probabilities = predict.watch(model, picture)
+    image = np.random.default_rng(0).integers(0, 256, (32, 32), dtype=np.uint8)
+    layers, probabilities = predict.watch(model, image)
     c1, _, s2, c3, _, s4, c5, _ = model.feature_extractor
     f6, _, output = model.classifier
-    x = (torch.from_numpy(picture)[None, None] / 255 - utils.MEAN) / utils.STD
+    x = (torch.from_numpy(image)[None, None] / 255 - mnist.MEAN) / mnist.STD
     with torch.no_grad():
         for name, step in {"C1": lambda x: c1(x).tanh(), "S2": s2, "C3": lambda x: c3(x).tanh(), "S4": s4,
                            "C5": lambda x: c5(x).tanh(), "F6": lambda x: f6(x.flatten(1)).tanh()}.items():

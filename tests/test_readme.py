@@ -9,6 +9,7 @@ import pytest
 import predict
 import train
 import utils
+from recipe import RECIPES
 
 README = (utils.ROOT / "README.md").read_text()
 WITHOUT_OUTPUT = re.sub(r"```text\n\$.*?```", "", README, flags=re.DOTALL)  # what the benchmark printed holds no commands
@@ -46,7 +47,7 @@ def test_nothing_was_left_to_fill_in():
 
 def test_the_committed_network_is_the_default_recipe_s():
     _, metadata = utils.load_checkpoint()
-    recipe = train.RECIPES["modern"]
+    recipe = RECIPES["modern"]
     assert metadata["recipe"] == "modern" and metadata["seed"] == 0
     assert metadata["settings"] == dict(recipe, recipe="modern", seed=0, limit=None, ingredients=list(recipe["ingredients"]))
     assert f"{metadata['test_accuracy']:.2f} %" in README
