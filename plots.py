@@ -4,6 +4,7 @@ matplotlib is imported by the functions that need it, so that importing this mod
 without pyplot, so that no window, backend or display is involved.
 """
 
+import numpy as np
 import torch
 from torch.nn import functional as F
 
@@ -50,6 +51,7 @@ def plot_losses(train_losses, valid_losses, valid_accuracies=None, title="LeNet-
 def plot_confusion(labels, predictions):
     """Return a Figure of the 10x10 counts of (label, prediction), each row with its class's accuracy."""
     from matplotlib.figure import Figure
+    from matplotlib.patches import Rectangle
 
     counts = torch.bincount(labels * 10 + predictions, minlength=100).view(10, 10)
     share = counts / counts.sum(1, keepdim=True).clamp(min=1)
@@ -61,7 +63,7 @@ def plot_confusion(labels, predictions):
         for predicted in range(10):
             count = counts[true, predicted].item()
             if true == predicted:
-                ax.add_patch(_square(predicted, true))
+                ax.add_patch(Rectangle((true - 0.5, true - 0.5), 1, 1, color=INK))
             if count:
                 light = true == predicted or wrong[true, predicted] > 0.6 * wrong.max()
                 ax.text(predicted, true, f"{count:,}", ha="center", va="center", fontsize=10,
@@ -74,12 +76,6 @@ def plot_confusion(labels, predictions):
                  f"{100 - 100 * n_wrong / len(labels):.2f} % right", pad=14)
     figure.colorbar(image, ax=ax, label="share of the true digit's images (%), wrong ones only", pad=0.12, shrink=0.9)
     return figure
-
-
-def _square(x, y):
-    from matplotlib.patches import Rectangle
-
-    return Rectangle((x - 0.5, y - 0.5), 1, 1, color=INK)
 
 
 def plot_digits(images, titles, wrong, heading, columns=10):
@@ -132,13 +128,32 @@ def plot_mistakes(images, labels, probabilities, most=80):
 
 
 def plot_architecture(model):
-    """Return a Figure of model's layers as stacks of feature maps, in the manner of figure 2 of LeCun et al. 1998.
-
-    Shapes and parameter counts are read off the model as one image passes through it.
-    """
+    """Return a Figure of model's layers as stacks of feature maps, in the manner of figure 2 of LeCun et al. 1998."""
     from matplotlib.figure import Figure
-    from matplotlib.patches import Polygon, Rectangle
 
+    figure = Figure(figsize=(9.4, 3.6), layout="constrained")
+    ax = figure.subplots()
+    stages, x, previous = trace_stages(model), 0.0, None
+    for name, shape, kind, count in stages:
+        width, what = draw_stage(ax, x, shape)
+        if previous is not None:
+            ax.annotate("", xy=(x - 0.08, 0), xytext=(previous + 0.08, 0),
+                        arrowprops=dict(arrowstyle="->", color="#7f8c8d"))
+            ax.text((previous + x) / 2, -2.9, kind.replace(" ", "\n"), ha="center", va="top", fontsize=9, color=GREY)
+        ax.text(x + width / 2, 2.75, f"{name}\n{what}", ha="center", va="bottom", fontsize=10, color=INK)
+        ax.text(x + width / 2, -4.4, f"{count:,}", ha="center", va="top", fontsize=9)
+        previous = x + width
+        x = previous + 1.7
+    total = sum(count for *_, count in stages)
+    ax.text(-0.3, -4.4, "parameters", ha="right", va="top", fontsize=9)
+    ax.set(xlim=(-2.2, previous + 0.7), ylim=(-5.0, 4.1), aspect="equal",
+           title=f"LeNet-5 (LeCun et al. 1998): {total:,} parameters, tanh after every C and F layer")
+    ax.axis("off")
+    return figure
+
+
+def trace_stages(model):
+    """Return [(name, shape of the output, kind, number of parameters)], read off model as one image passes through it."""
     stages = [("Input", (1, 32, 32), "", 0)]
     names = iter("C1 S2 C3 S4 C5 F6 Output".split())
     kinds = {torch.nn.Conv2d: "5x5 convolution", torch.nn.AvgPool2d: "2x2 average", torch.nn.Linear: "linear"}
@@ -154,48 +169,34 @@ def plot_architecture(model):
         model(torch.zeros(1, 1, 32, 32, device=next(model.parameters()).device))
     for hook in hooks:
         hook.remove()
+    return stages
 
-    figure = Figure(figsize=(9.4, 3.6), layout="constrained")
-    ax = figure.subplots()
-    x, previous = 0.0, None
-    for name, shape, kind, count in stages:
-        if len(shape) == 3 and shape[1] > 1:      # feature maps: a stack of squares, each a bit behind the last
-            depth, size = shape[0], shape[1] / 8
-            step = 0.16 if depth > 1 else 0
-            width, height = size + step * (depth - 1), size + step * (depth - 1)
-            for i in reversed(range(depth)):
-                ax.add_patch(Rectangle((x + step * i, -height / 2 + step * i), size, size, facecolor="white",
-                                       edgecolor=INK, linewidth=0.9, zorder=3))
-            what = f"{depth} @ {shape[1]}x{shape[2]}" if depth > 1 else f"{shape[1]}x{shape[2]}"
-        else:                                     # single numbers: one narrow column
-            width, height = 0.35, shape[0] / 30 + 0.6
-            ax.add_patch(Polygon([(x, -height / 2), (x + width, -height / 2 + 0.3), (x + width, height / 2 + 0.3),
-                                  (x, height / 2)], facecolor="#dfe8f0", edgecolor=INK, linewidth=0.9, zorder=3))
-            what = f"{shape[0]}"
-        if previous is not None:
-            ax.annotate("", xy=(x - 0.08, 0), xytext=(previous + 0.08, 0),
-                        arrowprops=dict(arrowstyle="->", color="#7f8c8d"))
-            ax.text((previous + x) / 2, -2.9, kind.replace(" ", "\n"), ha="center", va="top", fontsize=9, color=GREY)
-        ax.text(x + width / 2, 2.75, f"{name}\n{what}", ha="center", va="bottom", fontsize=10, color=INK)
-        ax.text(x + width / 2, -4.4, f"{count:,}" if count else "0", ha="center", va="top", fontsize=9)
-        previous = x + width
-        x = previous + 1.7
-    total = sum(count for *_, count in stages)
-    ax.text(-0.3, -4.4, "parameters", ha="right", va="top", fontsize=9)
-    ax.set(xlim=(-2.2, previous + 0.7), ylim=(-5.0, 4.1), aspect="equal",
-           title=f"LeNet-5 (LeCun et al. 1998): {total:,} parameters, tanh after every C and F layer")
-    ax.axis("off")
-    return figure
+
+def draw_stage(ax, x, shape):
+    """Draw one layer's output, (C, H, W) or (C,), from x on; return (its width, its size in words)."""
+    from matplotlib.patches import Polygon, Rectangle
+
+    depth = shape[0]
+    if len(shape) == 3 and shape[1] > 1:  # feature maps: a stack of squares, each a bit behind the last
+        size, step = shape[1] / 8, 0.16 if depth > 1 else 0
+        width = height = size + step * (depth - 1)
+        for i in reversed(range(depth)):
+            ax.add_patch(Rectangle((x + step * i, -height / 2 + step * i), size, size, facecolor="white",
+                                   edgecolor=INK, linewidth=0.9, zorder=3))
+        return width, f"{depth} @ {shape[1]}x{shape[2]}" if depth > 1 else f"{shape[1]}x{shape[2]}"
+    width, height = 0.35, depth / 30 + 0.6  # single numbers: one narrow column
+    ax.add_patch(Polygon([(x, -height / 2), (x + width, -height / 2 + 0.3), (x + width, height / 2 + 0.3),
+                          (x, height / 2)], facecolor="#dfe8f0", edgecolor=INK, linewidth=0.9, zorder=3))
+    return width, f"{depth}"
 
 
 def plot_readings(pictures, readings, titles):
     """Return a Figure: each picture with the box found on it, the network's input and the ten probabilities as bars.
 
-    pictures: float (H, W, 3) arrays; readings: predict.py's Reading of each, or None, with
-    what kept it from one as its title.
+    pictures: float arrays (H, W, C), or None for one that could not be opened; readings: predict.py's Reading of each, or
+    None, with what kept it from one as its title.
     """
     from matplotlib.figure import Figure
-    from matplotlib.patches import Rectangle
 
     columns = 1 if len(readings) == 1 else 2
     rows = -(-len(readings) // columns)
@@ -206,14 +207,13 @@ def plot_readings(pictures, readings, titles):
         ax.axis("off")
     for i, (array, reading, title) in enumerate(zip(pictures, readings, titles)):
         picture, seen, bars = grid[i // columns, 3 * (i % columns):][:3]
-        picture.imshow(array, interpolation="nearest")
+        picture.imshow(as_rgb(array), interpolation="nearest")
         if reading is None:
             seen.text(0, 0.5, "no reading:\n" + title.replace(": ", ":\n"), va="center", transform=seen.transAxes,
                       fontsize=9, color=WRONG)
             continue
         left, top, right, bottom = (edge * side for edge, side in zip(reading.box, 2 * array.shape[1::-1]))
-        picture.add_patch(Rectangle((left - 0.5, top - 0.5), right - left, bottom - top, fill=False, edgecolor=WRONG,
-                                    linewidth=1.5))
+        box(picture, left - 0.5, top - 0.5, right - left, bottom - top, WRONG, 1.5)
         seen.imshow(reading.input, cmap="gray", vmin=0, vmax=255)
         bars.axis("on")
         plot_bars(bars, reading.probabilities)
@@ -228,6 +228,11 @@ def plot_readings(pictures, readings, titles):
     if columns > 1:
         figure.suptitle("picture with the digit found, what the network sees, probability of each digit", fontsize=10)
     return figure
+
+
+def as_rgb(array):
+    """Return a picture, float (H, W, 1 or 3), as matplotlib shows it: (H, W, 3), 0..1; one white pixel if it is None."""
+    return np.ones((1, 1, 3)) if array is None else np.clip(np.broadcast_to(array, (*array.shape[:2], 3)), 0, 1)
 
 
 def plot_bars(ax, probabilities):
@@ -252,72 +257,30 @@ ARRANGEMENT = {
     "C3": (4, 4, 2.5, "5x5\nconvolution"), "S4": (4, 4, 2.5, "2x2\naverage"),
     "C5": (1, 1, 1.0, "5x5\nconvolution"), "F6": (1, 1, 1.0, "linear"),
 }
+TOP, BOTTOM, SIDE, GAP, PAD = 64, -64, 54, 22, 3  # in the unit of its axes: the height of one of the 120 in C5
 
 
 def plot_layers(picture, reading, layers, probabilities, heading):
     """Return a Figure of a picture on its way through LeNet-5, in the manner of figure 2 of LeCun et al. 1998.
 
-    picture: float (H, W, 3); reading: predict.py's; layers: {name: activations, -1..1, of C1, S2, C3, S4 (C, H, W), C5
+    picture: float (H, W, C); reading: predict.py's; layers: {name: activations, -1..1, of C1, S2, C3, S4 (C, H, W), C5
     (120, 1, 1) and F6 (84,)}; probabilities: ten.
     """
     from matplotlib.figure import Figure
-    from matplotlib.patches import Rectangle
 
     figure = Figure(figsize=(12, 4.4), layout="constrained")
     ax = figure.subplots()
-    top, bottom, side, gap, pad = 64, -64, 54, 22, 3  # in ax's unit: the height of one of the 120 in C5
-
-    def show(image, x, y, width, height, **options):  # y is the middle
-        ax.add_patch(Rectangle((x, y - height / 2), width, height, fill=False, edgecolor=GREY, linewidth=0.8, zorder=3))
-        return ax.imshow(image, extent=(x, x + width, y - height / 2, y + height / 2), interpolation="nearest", **options)
-
-    def write(x, y, text, **options):
-        ax.text(x, y, text, **{"fontsize": 10, "color": INK, "ha": "center", "va": "center", **options})
-
-    def lead(start, end, step=None):  # an arrow, and what it stands for
-        ax.annotate("", xy=end, xytext=start, arrowprops=dict(arrowstyle="->", color=GREY))
-        if step:
-            write((start[0] + end[0]) / 2, bottom, step, va="top", fontsize=9, color=GREY)
-
-    # the picture, and below it what the network sees
-    height, width = (side * n / max(picture.shape[:2]) for n in picture.shape[:2])
-    show(picture, (side - width) / 2, 33, width, height)
-    x0, y0, x1, y1 = reading.box
-    ax.add_patch(Rectangle(((side - width) / 2 + x0 * width, 33 + height / 2 - y1 * height), (x1 - x0) * width,
-                           (y1 - y0) * height, fill=False, edgecolor=WRONG, linewidth=1.5, zorder=4))
-    write(side / 2, top, "Picture", va="bottom")
-    show(reading.input, 0, -33, side, side, cmap="gray", vmin=0, vmax=255)
-    write(side / 2, bottom, "Input\n32x32", va="top")
-    lead((side / 2, 33 - height / 2), (side / 2, -33 + side / 2))
-    # the layers, each a grid of maps or one column of numbers
-    x, middle = side, -33
+    draw_input(ax, as_rgb(picture), reading)
+    x, middle = SIDE, -33
     for name, (rows, columns, size, step) in ARRANGEMENT.items():
-        maps = layers[name]
-        if rows > 1:
-            what = f"{maps.shape[0]} @ {maps.shape[1]}x{maps.shape[2]}"
-            high, wide = size * maps.shape[1], size * maps.shape[2]
-        else:
-            what, maps = str(maps.size), maps.reshape(1, -1, 1)
-            high, wide = size * maps.shape[1], 16
-        lead((x + 2, middle), (x + gap - 2, middle), step)
-        x, middle = x + gap, 0
-        for i, one in enumerate(maps):
-            row, column = divmod(i, columns)
-            shown = show(one, x + column * (wide + pad), ((rows - 1) / 2 - row) * (high + pad), wide, high, cmap="RdBu_r",
-                         vmin=-1, vmax=1)
-        total = columns * wide + (columns - 1) * pad
-        write(x + total / 2, top, f"{name}\n{what}", va="bottom")
-        x += total
-    # the probabilities
-    lead((x + 2, 0), (x + gap - 2, 0), "linear,\nsoftmax")
-    x += gap + 8
-    for digit, p in enumerate(probabilities):
-        y = 45 - 10 * digit
-        write(x - 5, y, str(digit))
-        ax.add_patch(Rectangle((x, y - 3.5), 42 * p, 7, color=INK if p == max(probabilities) else PALE))
-        write(x + 42 * p + 3, y, f"{100 * p:.1f} %" if p >= 0.0005 else "", ha="left", fontsize=9)
-    write(x + 21, top, "Output\n10", va="bottom")
-    ax.set(xlim=(-3, x + 70), ylim=(bottom - 20, top + 20), aspect="equal")
+        lead(ax, (x + 2, middle), (x + GAP - 2, middle), step)
+        x, middle = x + GAP, 0
+        width, shown = draw_layer(ax, x, name, layers[name], rows, columns, size)
+        x += width
+    lead(ax, (x + 2, 0), (x + GAP - 2, 0), "linear,\nsoftmax")
+    x += GAP + 8
+    draw_output(ax, x, probabilities)
+    ax.set(xlim=(-3, x + 70), ylim=(BOTTOM - 20, TOP + 20), aspect="equal")
     ax.axis("off")
     bar = figure.colorbar(shown, ax=ax, orientation="horizontal", shrink=0.3, aspect=35, pad=0.02,
                           ticks=(-1, -0.5, 0, 0.5, 1))
@@ -325,3 +288,68 @@ def plot_layers(picture, reading, layers, probabilities, heading):
     bar.ax.tick_params(labelsize=9)
     figure.suptitle(heading, fontsize=12, color=INK)
     return figure
+
+
+def draw_input(ax, picture, reading):
+    """Draw the picture with the box of its digit and, below it, what the network sees."""
+    height, width = (SIDE * n / max(picture.shape[:2]) for n in picture.shape[:2])
+    left, top = (SIDE - width) / 2, 33 + height / 2
+    show(ax, picture, left, 33, width, height)
+    x0, y0, x1, y1 = reading.box
+    box(ax, left + x0 * width, top - y1 * height, (x1 - x0) * width, (y1 - y0) * height, WRONG, 1.5)
+    write(ax, SIDE / 2, TOP, "Picture", va="bottom")
+    show(ax, reading.input, 0, -33, SIDE, SIDE, cmap="gray", vmin=0, vmax=255)
+    write(ax, SIDE / 2, BOTTOM, "Input\n32x32", va="top")
+    lead(ax, (SIDE / 2, 33 - height / 2), (SIDE / 2, -33 + SIDE / 2))
+
+
+def draw_layer(ax, x, name, maps, rows, columns, size):
+    """Draw a layer's activations from x on, as a grid of maps or one column of numbers; return (its width, an image)."""
+    if rows > 1:
+        what = f"{maps.shape[0]} @ {maps.shape[1]}x{maps.shape[2]}"
+        high, wide = size * maps.shape[1], size * maps.shape[2]
+    else:
+        what, maps = str(maps.size), maps.reshape(1, -1, 1)
+        high, wide = size * maps.shape[1], 16
+    for i, one in enumerate(maps):
+        row, column = divmod(i, columns)
+        shown = show(ax, one, x + column * (wide + PAD), ((rows - 1) / 2 - row) * (high + PAD), wide, high, cmap="RdBu_r",
+                     vmin=-1, vmax=1)
+    width = columns * wide + (columns - 1) * PAD
+    write(ax, x + width / 2, TOP, f"{name}\n{what}", va="bottom")
+    return width, shown
+
+
+def draw_output(ax, x, probabilities):
+    """Draw ten probabilities from x on."""
+    from matplotlib.patches import Rectangle
+
+    for digit, p in enumerate(probabilities):
+        y = 45 - 10 * digit
+        write(ax, x - 5, y, str(digit))
+        ax.add_patch(Rectangle((x, y - 3.5), 42 * p, 7, color=INK if p == max(probabilities) else PALE))
+        write(ax, x + 42 * p + 3, y, f"{100 * p:.1f} %" if p >= 0.0005 else "", ha="left", fontsize=9)
+    write(ax, x + 21, TOP, "Output\n10", va="bottom")
+
+
+def show(ax, image, x, y, width, height, **options):
+    """Draw a framed image from x on, its middle at y; return matplotlib's."""
+    box(ax, x, y - height / 2, width, height, GREY, 0.8)
+    return ax.imshow(image, extent=(x, x + width, y - height / 2, y + height / 2), interpolation="nearest", **options)
+
+
+def box(ax, x, y, width, height, colour, linewidth):
+    from matplotlib.patches import Rectangle
+
+    ax.add_patch(Rectangle((x, y), width, height, fill=False, edgecolor=colour, linewidth=linewidth, zorder=3))
+
+
+def write(ax, x, y, text, **options):
+    ax.text(x, y, text, **{"fontsize": 10, "color": INK, "ha": "center", "va": "center", **options})
+
+
+def lead(ax, start, end, step=None):
+    """Draw an arrow and, below, what it stands for."""
+    ax.annotate("", xy=end, xytext=start, arrowprops=dict(arrowstyle="->", color=GREY))
+    if step:
+        write(ax, (start[0] + end[0]) / 2, BOTTOM, step, va="top", fontsize=9, color=GREY)

@@ -12,6 +12,7 @@ reading says that the network was not sure. The chain from a picture to a digit 
 """
 
 import io
+import itertools
 import json
 import sys
 from collections import namedtuple
@@ -43,21 +44,15 @@ digit: 0..9; probability: of that digit, 0..1; probabilities: list of ten; inver
 # ---------------------------------------------------------------------------------------------------------------------
 # Reading
 
-def predict_images(images, model=None, invert=None, checkpoint=utils.CHECKPOINT, device="cpu"):
+def predict_images(images, model=None, invert=None, checkpoint=utils.CHECKPOINT, device="cpu", shown=None):
     """Return a Reading, or the PictureError that kept it from one, for each of images: paths, binary files, PIL images.
 
     All views of all pictures go through the network together. A digit's probabilities are the mean over its views.
-    Raises LeNetError only if the checkpoint can't be loaded.
+    shown: a list, to which each picture is added as plots.py shows it, float (H, W, C), or None if there is none. Raises
+    LeNetError only if the checkpoint can't be loaded.
     """
     model = load_model(model, checkpoint, device)
-    results = []
-    for image in images:
-        try:
-            if isinstance(image, PictureError):
-                raise image
-            results.append(picture.see_digit(picture.open_picture(image), invert))
-        except PictureError as error:
-            results.append(error)
+    results = [see(image, invert, shown) for image in images]
     views = [view for seen in results if isinstance(seen, Seen) for view in seen.views]
     if not views:
         return results
@@ -73,6 +68,23 @@ def predict_images(images, model=None, invert=None, checkpoint=utils.CHECKPOINT,
             results[i] = Reading(mean.argmax().item(), mean.max().item(), mean.tolist(), seen.inverted, seen.box,
                                  inputs[mine][sharpest, 0].numpy())
     return results
+
+
+def see(source, invert, shown):
+    """Return what was Seen in source, as predict_images takes it, or the PictureError that kept it from being seen."""
+    array = None
+    try:
+        if isinstance(source, PictureError):
+            raise source
+        image = picture.open_picture(source)
+        if shown is not None:
+            array = picture.to_array(image)
+        return picture.see_digit(image, invert)
+    except PictureError as error:
+        return error
+    finally:
+        if shown is not None:
+            shown.append(array)
 
 
 def load_model(model, checkpoint, device):
@@ -110,13 +122,13 @@ def single_predict(img_path, invert=None, model=None, save=None, show=False, che
     every layer of the network. Raises PictureError, in one line, if there is no picture or no digit in it.
     """
     model = load_model(model, checkpoint, device)
-    (reading,) = predict_images([img_path], model, invert)
-    if isinstance(reading, PictureError):
-        raise reading
-    if save or show:
-        figure = plot_explained(img_path, reading, model) if explain else plot([img_path], [reading])
-        publish(figure, save, show)
-    return reading.digit
+    shown = [] if save or show else None
+    readings = predict_images([img_path], model, invert, shown=shown)
+    if isinstance(readings[0], PictureError):
+        raise readings[0]
+    if shown:
+        publish(plot(shown, readings, model if explain else None), save, show)
+    return readings[0].digit
 
 
 def multi_predict(n=50, seed=None, model=None, save=utils.ASSETS / "multi_predict.png", show=False,
@@ -143,27 +155,16 @@ def multi_predict(n=50, seed=None, model=None, save=utils.ASSETS / "multi_predic
 MOST_IN_FIGURE = 60
 
 
-def plot(sources, readings):
-    """Return a Figure of pictures, as predict_images takes them, and of their readings or PictureErrors."""
-    return plots.plot_readings([to_rgb(source) for source in sources], *zip(*map(told, readings)))
-
-
-def plot_explained(source, reading, model):
-    """Return a Figure of a picture, its reading, and what every layer of model made of the network's input."""
-    layers, probabilities = watch(model, reading.input)
+def plot(shown, readings, explain=None):
+    """Return a Figure of pictures and of their readings; with a model to explain, of the one picture's way through it."""
+    if explain is None:
+        return plots.plot_readings(shown, *zip(*map(told, readings)))
+    (reading,) = readings
+    layers, probabilities = watch(explain, reading.input)
     heading = f"{say(reading)}: from the picture to the reading, through every layer of LeNet-5"
     if np.abs(probabilities - reading.probabilities).max() > 0.001:
         heading = f"One of two views of the picture; the mean of both is read as {say(reading)}"
-    return plots.plot_layers(to_rgb(source), reading, layers, probabilities, heading)
-
-
-def to_rgb(source):
-    """Return a picture as float (H, W, 3), 0..1, to be shown; one white pixel if it can't be read."""
-    try:
-        array = picture.to_array(picture.open_picture(source))
-    except PictureError:
-        array = np.ones((1, 1, 1), dtype=np.float32)
-    return np.clip(np.broadcast_to(array, (*array.shape[:2], 3)), 0, 1)
+    return plots.plot_layers(*shown, reading, layers, probabilities, heading)
 
 
 def publish(figure, save, show):
@@ -266,21 +267,24 @@ def read_all(args, device):
     """Read every picture that args ask for, print what was read; return the exit status."""
     model = load_model(None, args.checkpoint, device)
     invert = {"auto": None, "yes": True, "no": False}[args.invert]
-    sources, shown, failed = find_sources(args.images), [], False
-    while chunk := [source for source, _ in zip(sources, range(200))]:
-        readings = predict_images([source for _, source in chunk], model, invert)
-        for (name, source), reading in zip(chunk, readings):
+    shown = [] if args.save or args.show or args.explain else None
+    sources, kept, failed = find_sources(args.images), [], False  # kept: the readings of what is shown
+    while chunk := list(itertools.islice(sources, 200)):
+        names, images = zip(*chunk)
+        readings = predict_images(images, model, invert, shown=shown)
+        for name, reading in zip(names, readings):
             failed |= isinstance(reading, PictureError)
             tell(name, reading, args.json)
-            if (args.save or args.show or args.explain) and len(shown) < MOST_IN_FIGURE:
-                shown.append((source, reading))
+        if shown:
+            kept = (kept + readings)[:MOST_IN_FIGURE]
+            del shown[MOST_IN_FIGURE:]
     if args.explain and not failed:
         path = args.save or (None if args.show else utils.ASSETS / "explain.png")
-        publish(plot_explained(*shown[0], model), path, args.show)
+        publish(plot(shown, kept, model), path, args.show)
         if path != args.save:
             print(f"predict.py: the layers are in {path}", file=sys.stderr)
     elif shown:
-        publish(plot(*zip(*shown)), args.save, args.show)
+        publish(plot(shown, kept), args.save, args.show)
     return 1 if failed else 0
 
 

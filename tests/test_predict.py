@@ -108,9 +108,9 @@ def encodings(image):
         "RGB.tga": (image, {}), "RGB.ico": (image, {}), "huge.png": (image.resize((3000, 3000)), {}),
         "tiny.png": (image.resize((20, 20), Image.Resampling.BOX), {}), "wide.png": (wide(image), {}),
     }
-    for name, (picture, options) in ways.items():
+    for name, (way, options) in ways.items():
         file = io.BytesIO()
-        picture.save(file, {"jpg": "JPEG", "tif": "TIFF", "pgm": "PPM"}.get(name[-3:], name.split(".")[-1].upper()), **options)
+        way.save(file, {"jpg": "JPEG", "tif": "TIFF", "pgm": "PPM"}.get(name[-3:], name.split(".")[-1].upper()), **options)
         file.seek(0)
         yield name, file
 
@@ -254,6 +254,16 @@ def test_single_predict(tmp_path, seven, model):
         predict.single_predict(tmp_path / "eight.png")
 
 
+def test_a_picture_is_opened_once_even_for_its_figure(tmp_path, seven, model, monkeypatch):
+    opened, open_picture = [], picture.open_picture
+    monkeypatch.setattr(picture, "open_picture", lambda source: opened.append(source) or open_picture(source))
+    seven.save(tmp_path / "seven.png")
+    for explain in (False, True):
+        predict.single_predict(tmp_path / "seven.png", model=model, save=tmp_path / "figure.png", explain=explain)
+    predict.main([str(tmp_path / "seven.png"), "--save", str(tmp_path / "figure.png")])
+    assert opened == [tmp_path / "seven.png"] * 3
+
+
 def test_multi_predict_counts_its_errors(tmp_path):
     torch.manual_seed(0)
     wrong = predict.multi_predict(20, seed=0, model=LeNet5(), save=tmp_path / "grid.png")
@@ -298,6 +308,14 @@ def test_the_rest_of_a_folder_goes_on(capsys, folder):
     out, err = capsys.readouterr()
     assert [line.split(": ")[0] for line in out.splitlines()] == [str(folder / "1 good.png"), str(folder / "6 good.jpg")]
     assert err.count("\n") == 4 and all(line.startswith("predict.py: ") for line in err.splitlines())
+
+
+def test_no_picture_of_a_large_folder_is_passed_over(capsys, tmp_path):
+    for i in range(202):
+        Image.new("L", (1, 1)).save(tmp_path / f"{i:03d}.png")
+    assert predict.main([str(tmp_path), "--json"]) == 1
+    names = [json.loads(line)["image"] for line in capsys.readouterr().out.splitlines()]
+    assert names == [str(tmp_path / f"{i:03d}.png") for i in range(202)]
 
 
 def test_json_has_one_object_per_picture_in_order_and_no_heavy_library_is_imported(run, folder, seven):
