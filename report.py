@@ -65,7 +65,7 @@ def expected_calibration_error(probabilities, labels, bins=15):
     return (gaps.abs().sum() / len(labels)).item()
 
 
-def report(model, test_set, device):
+def print_scores(model, test_set, device):
     """Print everything that --evaluate promises about model on the test set."""
     logits, labels = utils.predict_all(model, Batches(*test_set, 1000), device)
     probabilities, right = logits.softmax(1), logits.argmax(1) == labels
@@ -121,12 +121,11 @@ def make_watch(settings, path):
     return watch
 
 
-def draw(model, history, train_set, test_set, device, assets, settings):
+def write_figures(model, history, train_set, test_set, device, assets, settings):
     """Write the pictures of a run (of an evaluation, if history is None) into the folder assets; return their paths."""
     logits, labels = utils.predict_all(model, Batches(*test_set, 1000), device)
     images = test_set[0].cpu()
     figures = {
-        "architecture.png": plots.plot_architecture(model),
         "confusion_matrix.png": plots.plot_confusion(labels, logits.argmax(1)),
         "mistakes.png": plots.plot_mistakes(images, labels, logits.softmax(1)),
     }

@@ -9,7 +9,7 @@
     python train.py --evaluate            score the checkpoint on the test set, upright and turned
 
 Writes the weights of the epoch with the lowest validation loss to Model/LeNet5.pth, the epochs' figures to
-Model/history.csv, and loss curves, confusion matrix, mistakes and the network's picture to Assets/.
+Model/history.csv, and loss curves, confusion matrix, mistakes and distorted digits to Assets/.
 """
 
 import argparse
@@ -27,11 +27,9 @@ from torch import nn
 from tqdm import tqdm
 
 import mnist
-import plots
 import report
 import utils
 from mnist import Batches, load_data
-from model import LeNet5
 from recipe import RECIPES, prepare
 from utils import LeNetError
 
@@ -347,13 +345,12 @@ def evaluate(args, device):
     """Do what --evaluate asks for."""
     model, _ = utils.load_checkpoint(args.checkpoint, device)
     *_, test_set = load_data(args.data_dir, device)
-    report.report(model, test_set, device)
-    report.draw(model, None, None, test_set, device, args.assets_dir, None)
+    report.print_scores(model, test_set, device)
+    report.write_figures(model, None, None, test_set, device, args.assets_dir, None)
 
 
 def train_seeds(args, settings, device, scratch, state):
     """Train args.seeds networks and say how each did on the test set."""
-    utils.save_figure(plots.plot_architecture(LeNet5()), args.assets_dir / "architecture.png")  # a try: plots work here
     data = load_data(args.data_dir, device, settings["limit"])
     utils.keep_freed_memory()
     if args.dry_run:  # one batch of everything
@@ -379,7 +376,7 @@ def train_seeds(args, settings, device, scratch, state):
         accuracies = {key: 100 - value for key, value in errors.items()}
         results.append({"errors": n_wrong, "valid": best["valid_accuracy"], **accuracies})
         if seed == first:
-            pictures = report.draw(model, history, data[0], data[2], device, args.assets_dir, settings)
+            pictures = report.write_figures(model, history, data[0], data[2], device, args.assets_dir, settings)
             written = [args.checkpoint, args.checkpoint.with_name("history.csv"), *pictures]
             if not args.dry_run:
                 print("written: " + " ".join(os.path.relpath(path) for path in written))

@@ -1,7 +1,7 @@
 """Make the README's figures that no run of train.py draws.
 
-    python tests/figures.py        what the trained network makes of pictures: Assets/predictions.png, photo.jpg,
-                                   chain.png, explain.png, filters.png and draw.png
+    python tests/figures.py        the network, and what it makes of pictures: Assets/architecture.png, predictions.png,
+                                   photo.jpg, chain.png, explain.png, filters.png and draw.png
     python tests/figures.py gif    trains for eight epochs, half a minute, and writes Assets/training.gif
 
 The pictures come from MNIST's validation digits, some by the generator in pictures.py, so anybody gets the same ones.
@@ -75,8 +75,7 @@ def plot_predictions(model):
     names, images, labels = zip(*difficult())
     for i, (name, image, label, reading) in enumerate(zip(names, images, labels, predict.predict_images(images, model))):
         shown, seen = grid.flat[2 * i], grid.flat[2 * i + 1]
-        array = picture.to_array(image)
-        shown.imshow(np.clip(np.broadcast_to(array, (*array.shape[:2], 3)), 0, 1), aspect="equal")
+        shown.imshow(plots.as_rgb(picture.to_array(image)), aspect="equal")
         shown.set_title(name, fontsize=9)
         said = "no digit found" if isinstance(reading, picture.PictureError) else predict.say(reading)
         seen.set_title(said, fontsize=10, color=plots.INK if said.startswith(str(label)) else plots.WRONG)
@@ -291,12 +290,12 @@ if __name__ == "__main__":
         film(train_set, valid_set, utils.ASSETS / "training.gif")
     else:
         model, _ = utils.load_checkpoint()
+        utils.save_figure(plots.plot_architecture(model), utils.ASSETS / "architecture.png")
         utils.save_figure(plot_predictions(model), utils.ASSETS / "predictions.png")
         (utils.ASSETS / "photo.jpg").write_bytes(take_photograph())
         photo = Image.open(utils.ASSETS / "photo.jpg")
         utils.save_figure(plot_chain(photo, model), utils.ASSETS / "chain.png")
-        (reading,) = predict.predict_images([photo], model)
-        utils.save_figure(predict.plot_explained(photo, reading, model), utils.ASSETS / "explain.png")
+        predict.single_predict(utils.ASSETS / "photo.jpg", model=model, save=utils.ASSETS / "explain.png", explain=True)
         utils.save_figure(draw_seven(model), utils.ASSETS / "draw.png")
         images, labels = mnist.split_validation(*mnist.load_mnist(train=True))[1]
         utils.save_figure(plot_filters(model, images[labels == 0][0]), utils.ASSETS / "filters.png")

@@ -36,7 +36,7 @@ def quick(load_small):
     """Runs in this process load no files and draw no pictures: other tests look at those."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train, "load_data", load_small)
-        patch.setattr(report, "draw", lambda *_: [])
+        patch.setattr(report, "write_figures", lambda *_: [])
         yield
 
 
@@ -171,12 +171,12 @@ def test_a_state_of_another_version_is_refused(interrupted, capsys):
 def test_killed_for_real(straight, start, tmp_path):
     """Once, at the worst moment; python tests/survival.py does it twenty times and more, at random ones.
 
-    The files are the network's picture, then net.pth (each epoch is the best so far), history.csv and last.pth of each
+    The files are net.pth (each epoch is the best so far), history.csv and last.pth of each
     epoch. The kill comes while the second last.pth is written: net.pth is already of the second epoch.
     """
     folder = tmp_path / "killed"
     folder.mkdir()
-    process = start(folder, *FEW, die_at=7)
+    process = start(folder, *FEW, die_at=6)
     _, err = process.communicate(timeout=120)
     assert process.returncode == -signal.SIGKILL, err
     assert utils.load_checkpoint(folder / "net.pth")[1]["epoch"] == 2

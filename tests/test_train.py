@@ -299,7 +299,8 @@ def test_a_run_writes_what_it_says(trained):
     assert len(rows) == 2 and all(len(row.rstrip(" *")) == len(report.HEADER) for row in rows)
     history = list(csv.DictReader(open(folder / "out" / "history.csv")))
     assert [row["epoch"] for row in history] == ["1", "2"]
-    names = ["architecture.png", "confusion_matrix.png", "loss_curves.png", "mistakes.png"]
+    names = ["augmentation.png", "confusion_matrix.png", "loss_curves.png", "mistakes.png"]
+    assert sorted(path.name for path in (folder / "pictures").iterdir()) == names
     for name in names:
         assert (folder / "pictures" / name).read_bytes().startswith(b"\x89PNG")
         assert name in out
@@ -311,7 +312,7 @@ def test_a_run_writes_what_it_says(trained):
 
 
 def test_the_same_seed_gives_the_same_weights(small_data, tmp_path, monkeypatch):
-    monkeypatch.setattr(report, "draw", lambda *_: [])  # slow, and looked at elsewhere
+    monkeypatch.setattr(report, "write_figures", lambda *_: [])  # slow, and looked at elsewhere
     weights = []
     for seed, name in ((5, "one"), (5, "same"), (6, "other")):
         arguments = small(tmp_path, "--seed", seed, "--checkpoint", tmp_path / name / "net.pth")
