@@ -15,11 +15,6 @@ ONE = [(200, 60), (190, 330)]
 SEVEN = [(90, 90), (290, 80), (170, 320)]
 
 
-@pytest.fixture(scope="module")
-def model():
-    return utils.load_checkpoint()[0]
-
-
 def reader(model):
     return lambda image: predict.told(*predict.predict_images([image], model))
 

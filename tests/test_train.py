@@ -9,7 +9,6 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-import distort
 import recipe
 import report
 import train
@@ -107,110 +106,6 @@ def test_average_is_what_gets_validated_and_kept(few):
     assert train.validate(loader, model, loss_func, "cpu")[1] != pytest.approx(valid_loss)
 
 
-def test_average_follows_its_formula():
-    model = LeNet5()
-    average, expected = recipe.make_average(model), None
-    for t in range(20):
-        with torch.no_grad():
-            model.classifier[2].bias.fill_(t)
-        average.update_parameters(model)
-        expected = float(t) if t == 0 else expected + (t - expected) * 9 / (t + 10)
-    assert average.module.classifier[2].bias[0].item() == pytest.approx(expected)
-
-
-def test_schedule_fits_itself_to_the_number_of_steps():
-    for steps in (100, 1000):
-        optimizer = recipe.make_optimizer(LeNet5(), 0.1, "cpu")
-        scheduler, rates = recipe.make_schedule(optimizer, steps), []
-        for _ in range(steps):
-            rates.append(optimizer.param_groups[0]["lr"])
-            optimizer.step()
-            scheduler.step() if len(rates) < steps else None
-        assert max(rates) == pytest.approx(0.1) and rates.index(max(rates)) == pytest.approx(0.05 * steps, abs=2)
-        assert rates[-1] < 1e-4 and rates[0] < 0.01
-
-
-def test_paces_multiply_the_rate_of_the_convolutions():
-    model = LeNet5()
-    for paces in (False, True):
-        groups = recipe.make_optimizer(model, 0.1, "cpu", ("paces",) if paces else ()).param_groups
-        rates = {id(parameter): group["lr"] for group in groups for parameter in group["params"]}
-        for layer, pace in {**recipe.PACES, "classifier.0": 1, "classifier.2": 1}.items():
-            for parameter in model.get_submodule(layer).parameters():
-                assert rates[id(parameter)] == pytest.approx(0.1 * (pace if paces else 1))
-
-
-def correlated_gradients(weight, target, generator):
-    """Gradients of |weight x - target x|^2 for x whose entries rise and fall together, as pixels do."""
-    x = torch.randn(weight.shape[1], 64, generator=generator) * 0.1 + torch.randn(1, 64, generator=generator)
-    return (weight - target) @ x @ x.T / 64
-
-
-def test_rotated_adam_leaves_correlated_inputs_behind():
-    """Adam needs many more steps along the direction in which the inputs' differences lie."""
-    distances = {}
-    for make_optimizer in (torch.optim.Adam, recipe.RotatedAdam):
-        generator = torch.Generator().manual_seed(0)
-        weight, target = nn.Parameter(torch.zeros(8, 16)), torch.randn(8, 16, generator=generator)
-        optimizer = make_optimizer([weight], lr=0.02)
-        for _ in range(200):
-            weight.grad = correlated_gradients(weight.detach(), target, generator)
-            optimizer.step()
-        distances[make_optimizer] = (weight - target).norm().item()
-    assert distances[recipe.RotatedAdam] < 0.5 * distances[torch.optim.Adam]
-
-
-def test_rotated_adams_axes_are_the_eigenvectors_of_the_gradients_products():
-    generator = torch.Generator().manual_seed(0)
-    weight, mix = nn.Parameter(torch.zeros(4, 6)), torch.randn(6, 6, generator=generator)
-    optimizer = recipe.RotatedAdam([weight], lr=0.001)
-    for _ in range(400):
-        weight.grad = torch.randn(4, 6, generator=generator) @ mix
-        optimizer.step()
-    state = optimizer.state[weight]
-    for side in ("left", "right"):
-        basis = state[side]
-        torch.testing.assert_close(basis.T @ basis, torch.eye(len(basis)), atol=1e-5, rtol=0)
-    found = state["right"].T @ (mix.T @ mix) @ state["right"]
-    assert (found - found.diag().diag()).norm() < 0.5 * found.diag().norm()
-    assert found.diag()[0] == pytest.approx(torch.linalg.eigvalsh(mix.T @ mix).max().item(), rel=0.1)
-
-
-def test_what_rotated_adam_remembers_turns_with_its_axes():
-    generator, remembered = torch.Generator().manual_seed(0), torch.zeros(4, 6)
-    weight = nn.Parameter(torch.zeros(4, 6))
-    optimizer = recipe.RotatedAdam([weight], lr=0.001, betas=(0.95, 0.99))
-    for _ in range(50):
-        weight.grad = torch.randn(4, 6, generator=generator)
-        remembered.lerp_(weight.grad, 0.05)
-        optimizer.step()
-    state = optimizer.state[weight]
-    torch.testing.assert_close(state["left"] @ state["mean"] @ state["right"].T, remembered, atol=1e-5, rtol=0)
-
-
-def test_rotated_adam_is_adam_for_biases_and_weights_decay_by_the_rate():
-    ours, theirs = (nn.Parameter(torch.ones(5)) for _ in range(2))
-    optimizers = recipe.RotatedAdam([ours], lr=0.1), torch.optim.Adam([theirs], lr=0.1, betas=(0.9, 0.99))
-    for step in range(10):
-        ours.grad = theirs.grad = torch.arange(5.0) - step
-        for optimizer in optimizers:
-            optimizer.step()
-    torch.testing.assert_close(ours, theirs)
-    for ingredients in (("decay",), ("decay", "rotation")):
-        model = LeNet5()
-        before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
-        for parameter in model.parameters():
-            parameter.grad = torch.zeros_like(parameter)
-        recipe.make_optimizer(model, 0.1, "cpu", ingredients).step()
-        for name, parameter in model.named_parameters():
-            torch.testing.assert_close(parameter, before[name] * (0.98 if parameter.ndim > 1 else 1))
-
-
-def test_the_recipes_optimizers():
-    assert type(recipe.make_optimizer(LeNet5(), 0.001, "cpu", recipe.RECIPES["classic"]["ingredients"])) is torch.optim.Adam
-    assert type(recipe.make_optimizer(LeNet5(), 0.001, "cpu", recipe.RECIPES["modern"]["ingredients"])) is recipe.RotatedAdam
-
-
 def test_bfloat16_rounds_what_is_computed_but_not_the_weights(few):
     losses, weights = [], []
     for bfloat16 in (False, True):
@@ -219,59 +114,6 @@ def test_bfloat16_rounds_what_is_computed_but_not_the_weights(few):
         weights.append(model.classifier[0].weight.detach())
     assert losses[0] != losses[1] and losses[0] == pytest.approx(losses[1], rel=0.01)
     assert weights[1].dtype == torch.float32 and not torch.equal(weights[1], weights[1].bfloat16().float())
-
-
-@pytest.mark.parametrize("names, expected", [({"avx2": True}, False), ({"avx512_bf16": True}, True), ({"amx_bf16": True}, True)])
-def test_bfloat16_only_where_the_processor_has_it(monkeypatch, names, expected):
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: names)
-    assert recipe.in_bfloat16(("bfloat16",), "cpu") is expected
-    assert not recipe.in_bfloat16((), "cpu") and not recipe.in_bfloat16(("bfloat16",), "cuda")
-
-
-# Augmentation
-
-def test_affine_turns_counterclockwise_by_the_angle_asked_for():
-    image = torch.zeros(1, 1, 32, 32)
-    image[0, 0, 15:17, 24:28] = 1  # a bar to the right of the centre
-    turned = distort.warp(image, distort.affine(torch.tensor([torch.pi / 2])))
-    assert turned[0, 0, 4:8, 15:17].min() > 0.99 and turned.sum() == pytest.approx(image.sum())
-
-
-def test_nothing_but_paper_comes_in_from_outside():
-    augment = distort.make_augment(recipe.RECIPES["modern"]["ingredients"])
-    blank = augment(torch.zeros(64, 1, 32, 32), torch.Generator().manual_seed(0))
-    assert blank.abs().max() == 0
-
-
-def test_augmentation_repeats_itself_stays_in_range_and_keeps_the_ink(training_set):
-    images = training_set[0][:256].float() / 255
-    augment = distort.make_augment(recipe.RECIPES["modern"]["ingredients"])
-    once, again = (augment(images.clone(), torch.Generator().manual_seed(3)) for _ in range(2))
-    assert torch.equal(once, again) and not torch.equal(once, images)
-    assert once.min() >= 0 and once.max() <= 1 and once.shape == images.shape
-    assert 0.7 < once.mean() / images.mean() < 1.4
-
-
-def test_elastic_field_is_smooth_and_as_large_as_it_says():
-    coefficients = distort.random_elastic(500, torch.Generator().manual_seed(0))
-    field = (coefficients @ distort.warp_basis()[3:]).view(500, 2, 32, 32).permute(0, 2, 3, 1) * 16  # pixels
-    assert field.shape == (500, 32, 32, 2) and field[:, 0, 0].std() == pytest.approx(0.4, abs=0.04)
-    assert field.diff(dim=1).abs().max() < 0.6 and field.mean().abs() < 0.02
-
-
-def test_strokes_get_thicker_and_thinner(training_set):
-    images = training_set[0][:100].float() / 255
-    changed = distort.random_strokes(images, torch.Generator().manual_seed(0))
-    assert (changed[:25] >= images[:25]).all() and (changed[25:50] <= images[25:50]).all()
-    assert changed[:25].sum() > 1.1 * images[:25].sum() and changed[25:50].sum() < 0.9 * images[25:50].sum()
-    assert torch.equal(changed[50:], images[50:])
-
-
-def test_expected_calibration_error_by_hand():
-    probabilities = torch.tensor([[0.9, 0.1], [0.9, 0.1], [0.4, 0.6], [0.4, 0.6]])
-    labels = torch.tensor([0, 1, 1, 1])
-    # two images at 0.9 of which half are right, two at 0.6 that are right: 2/4 * 0.4 + 2/4 * 0.4
-    assert report.expected_calibration_error(probabilities, labels) == pytest.approx(0.4)
 
 
 # The script
