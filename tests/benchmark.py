@@ -26,6 +26,8 @@ from torch import nn
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+import mnist  # noqa: E402
+import recipe  # noqa: E402
 import train  # noqa: E402
 import utils  # noqa: E402
 from model import LeNet5  # noqa: E402
@@ -37,7 +39,7 @@ def lecture_loader(is_train, limit=None):
     from torchvision import datasets, transforms
 
     transform = transforms.Compose([transforms.Resize((32, 32)), transforms.ToTensor(),
-                                    transforms.Normalize(utils.MEAN, utils.STD)])
+                                    transforms.Normalize(mnist.MEAN, mnist.STD)])
     dataset = datasets.MNIST(str(utils.DATA), train=is_train, transform=transform)
     return DataLoader(Subset(dataset, range(limit or len(dataset))), batch_size=64, shuffle=is_train)
 
@@ -87,9 +89,9 @@ def make_lecture(n=6_400):
 def make_ours(batch_size, ingredients, n=12_800):
     """An epoch of train.train() on n images, as `python train.py` runs it."""
     utils.keep_freed_memory()
-    train_set = [tensor[:n] for tensor in utils.load_mnist(True)]
+    train_set = [tensor[:n] for tensor in mnist.load_mnist(True)]
     settings = dict(epochs=1000, batch_size=batch_size, lr=0.001, seed=0, ingredients=ingredients)
-    model, optimizer, loader, extras = train.prepare(settings, train_set, "cpu")
+    model, optimizer, loader, extras = recipe.prepare(settings, train_set, "cpu")
 
     def epoch():
         train.train(loader, model, nn.CrossEntropyLoss(), optimizer, "cpu", **extras)
@@ -103,13 +105,13 @@ def make_floor(batch_size, ingredients, n=12_800):
     utils.keep_freed_memory()
     torch.manual_seed(0)
     model, loss_func = LeNet5().to(memory_format=torch.channels_last), nn.CrossEntropyLoss()
-    optimizer = train.make_optimizer(model, 0.001, "cpu", ingredients)
+    optimizer = recipe.make_optimizer(model, 0.001, "cpu", ingredients)
     x, y = torch.randn(batch_size, 1, 32, 32), torch.randint(10, (batch_size,))
 
     def steps():
         for _ in range(n // batch_size):
             optimizer.zero_grad()
-            with torch.autocast("cpu", torch.bfloat16, enabled=train.in_bfloat16(ingredients, "cpu")):
+            with torch.autocast("cpu", torch.bfloat16, enabled=recipe.in_bfloat16(ingredients, "cpu")):
                 logits, _ = model(x)
             loss_func(logits.float(), y).backward()
             optimizer.step()
@@ -178,7 +180,7 @@ def bench_train(repeats=7):
     start_up = [process_seconds("-c", "import torch, train; train.load_data(train.utils.DATA, torch.device('cpu'))")
                 for _ in range(3)]
     print(f"start-up, imports and 70,000 images: {statistics.median(start_up):.1f} s (bar 5)")
-    modern = train.RECIPES["modern"]
+    modern = recipe.RECIPES["modern"]
     size, everything = modern["batch_size"], modern["ingredients"]
     plain = [name for name in everything if name not in ("affine", "turns", "elastic", "strokes")]
     speeds = interleave({

@@ -10,17 +10,21 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: tiny work is fastest so, above all on a busy machine
 
 import torch  # noqa: E402
+from PIL import Image, ImageDraw  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # so that a bare `pytest` finds the modules too
 
 import utils  # noqa: E402
+from mnist import load_mnist, split_validation  # noqa: E402
+from model import LeNet5  # noqa: E402
+from recipe import RECIPES  # noqa: E402
 
 
 @pytest.fixture(scope="session")
-def mnist():
+def training_set():
     """The 60,000 training images and labels."""
-    return utils.load_mnist(train=True)
+    return load_mnist(train=True)
 
 
 @pytest.fixture(scope="session")
@@ -36,9 +40,9 @@ def run():
 
 
 @pytest.fixture(scope="session")
-def parts(mnist):
-    train_set, valid_set = utils.split_validation(*mnist)
-    return train_set, valid_set, utils.load_mnist(train=False)
+def parts(training_set):
+    train_set, valid_set = split_validation(*training_set)
+    return train_set, valid_set, load_mnist(train=False)
 
 
 @pytest.fixture(scope="session")
@@ -54,6 +58,52 @@ def load_small(parts):
 def small_data(load_small, monkeypatch):
     """train.main() in this process works on few images, and doesn't load them each time."""
     monkeypatch.setattr("train.load_data", load_small)
+
+
+@pytest.fixture(scope="session")
+def committed(tmp_path_factory):
+    """The network's file as git has it, or None without git: Model/LeNet5.pth is whatever a user trained last."""
+    try:
+        process = subprocess.run(["git", "show", "HEAD:./Model/LeNet5.pth"], cwd=ROOT, capture_output=True)
+    except FileNotFoundError:
+        return None
+    path = tmp_path_factory.mktemp("committed") / "LeNet5.pth"
+    path.write_bytes(process.stdout)
+    return path if process.returncode == 0 else None
+
+
+@pytest.fixture(scope="session")
+def network(committed):
+    """The file of a network that reads as well as the default recipe's."""
+    if committed is None and utils.load_checkpoint()[1].get("settings") != default_settings():
+        pytest.skip("without git, Model/LeNet5.pth has to be the default recipe's")
+    return committed or utils.CHECKPOINT
+
+
+def default_settings():
+    recipe = RECIPES["modern"]
+    return dict(recipe, recipe="modern", seed=0, limit=None, ingredients=list(recipe["ingredients"]))
+
+
+@pytest.fixture(scope="session")
+def model(network):
+    return utils.load_checkpoint(network)[0]
+
+
+@pytest.fixture(scope="session")
+def seven():
+    """A 7, dark on light, 200x200."""
+    image = Image.new("RGB", (200, 200), "white")
+    ImageDraw.Draw(image).line([(60, 50), (140, 50), (90, 160)], fill="black", width=14, joint="curve")
+    return image
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory):
+    """A good one."""
+    path = tmp_path_factory.mktemp("checkpoint") / "net.pth"
+    utils.save_checkpoint(path, LeNet5().state_dict(), recipe="classic", seed=0, epoch=1, valid_loss=0.5, settings={})
+    return path
 
 
 @pytest.fixture(autouse=True)

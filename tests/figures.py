@@ -1,7 +1,7 @@
 """Make the README's figures that no run of train.py draws.
 
-    python tests/figures.py        what the trained network makes of pictures: Assets/predictions.png, photo.jpg,
-                                   chain.png, explain.png, filters.png and draw.png
+    python tests/figures.py        the network, and what it makes of pictures: Assets/architecture.png, predictions.png,
+                                   photo.jpg, chain.png, explain.png, filters.png and draw.png
     python tests/figures.py gif    trains for eight epochs, half a minute, and writes Assets/training.gif
 
 The pictures come from MNIST's validation digits, some by the generator in pictures.py, so anybody gets the same ones.
@@ -18,8 +18,14 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import draw  # noqa: E402
+import mnist  # noqa: E402
+import picture  # noqa: E402
 import pictures  # noqa: E402
+import plots  # noqa: E402
 import predict  # noqa: E402
+import recipe  # noqa: E402
+import report  # noqa: E402
 import train  # noqa: E402
 import utils  # noqa: E402
 
@@ -68,13 +74,12 @@ def plot_predictions(model):
     grid = figure.subplots(4, 6)
     names, images, labels = zip(*difficult())
     for i, (name, image, label, reading) in enumerate(zip(names, images, labels, predict.predict_images(images, model))):
-        picture, seen = grid.flat[2 * i], grid.flat[2 * i + 1]
-        array = predict.to_array(image)
-        picture.imshow(np.clip(np.broadcast_to(array, (*array.shape[:2], 3)), 0, 1), aspect="equal")
-        picture.set_title(name, fontsize=9)
-        said = "no digit found" if isinstance(reading, utils.LeNetError) else predict.say(reading)
-        seen.set_title(said, fontsize=10, color=utils.INK if said.startswith(str(label)) else utils.WRONG)
-        if not isinstance(reading, utils.LeNetError):
+        shown, seen = grid.flat[2 * i], grid.flat[2 * i + 1]
+        shown.imshow(plots.as_rgb(picture.to_array(image)), aspect="equal")
+        shown.set_title(name, fontsize=9)
+        said = "no digit found" if isinstance(reading, picture.PictureError) else predict.say(reading)
+        seen.set_title(said, fontsize=10, color=plots.INK if said.startswith(str(label)) else plots.WRONG)
+        if not isinstance(reading, picture.PictureError):
             seen.imshow(reading.input, cmap="gray", vmin=0, vmax=255)
     for ax in grid.flat:
         ax.set_xticks([])
@@ -97,11 +102,11 @@ def plot_chain(photo, model):
     """Return a Figure that walks one photograph, a PIL image, through the chain, step by step."""
     from matplotlib.figure import Figure
 
-    array = predict.to_array(photo)
-    difference, exact = predict.subtract_paper(array)
-    ink, _ = predict.find_ink(difference)
-    mask, level = predict.find_digit(ink, exact)
-    framed = predict.frame(ink, mask, level)
+    array = picture.to_array(photo)
+    difference, exact = picture.subtract_paper(array)
+    ink, _ = picture.find_ink(difference)
+    mask, level = picture.find_digit(ink, exact)
+    framed = picture.frame(ink, mask, level)
     (reading,) = predict.predict_images([photo], model)
     steps = [("1  the photograph", array, {}), ("2  minus the paper", 0.5 + difference, {}),
              ("3  ink: distance from\npaper along one colour axis", ink, dict(cmap="gray")),
@@ -111,14 +116,14 @@ def plot_chain(photo, model):
     figure = Figure(figsize=(9.4, 5.6), layout="constrained")
     grid = figure.subplots(2, 4)
     places = [grid[0, 0], grid[0, 1], grid[0, 2], grid[0, 3], grid[1, 0], grid[1, 1]]
-    for ax, (name, picture, options) in zip(places, steps):
-        ax.imshow(np.clip(picture, 0, 1) if picture.ndim == 3 else picture, **options)
+    for ax, (name, array, options) in zip(places, steps):
+        ax.imshow(np.clip(array, 0, 1) if array.ndim == 3 else array, **options)
         ax.set_title(name, fontsize=10)
         ax.axis("off")
     bars = figure.add_subplot(grid[1, 2].get_gridspec()[1, 2:])
     for ax in grid[1, 2:]:
         ax.remove()
-    bars.bar(range(10), [100 * p for p in reading.probabilities], color=utils.INK, label=f"LeNet-5 says {predict.say(reading)}")
+    bars.bar(range(10), [100 * p for p in reading.probabilities], color=plots.INK, label=f"LeNet-5 says {predict.say(reading)}")
     bars.set(xticks=range(10), xlabel="digit", ylabel="probability (%)", ylim=(0, 130), yticks=range(0, 101, 20), title="7  the reading")
     bars.legend(loc="upper left")
     figure.suptitle("From a photograph to LeNet-5's input", fontsize=12)
@@ -132,7 +137,7 @@ def plot_filters(model, image):
     c1 = model.feature_extractor[:2]  # convolution and tanh
     weights = c1[0].weight.detach()[:, 0].numpy()
     with torch.no_grad():
-        maps = c1(utils.standardise(image[None].float().div_(255)))[0].numpy()
+        maps = c1(mnist.standardise(image[None].float().div_(255)))[0].numpy()
     figure = Figure(figsize=(9.4, 3.5), layout="constrained")
     grid = figure.subplots(2, 7)
     largest = np.abs(weights).max()
@@ -146,10 +151,10 @@ def plot_filters(model, image):
     for ax in grid.flat:
         ax.set_xticks([])
         ax.set_yticks([])
-        ax.spines[:].set_color(utils.PALE)
+        ax.spines[:].set_color(plots.PALE)
     grid[0, 0].axis("off")
     grid[0, 0].text(0.5, 0.5, "red: ink here\nraises the sum\n\nblue: ink here\nlowers it", ha="center", va="center",
-                    fontsize=10, color=utils.INK, transform=grid[0, 0].transAxes)
+                    fontsize=10, color=plots.INK, transform=grid[0, 0].transAxes)
     figure.colorbar(filters, ax=grid[0], label="weight", aspect=10)
     figure.colorbar(answers, ax=grid[1], label="tanh of the sum", ticks=(-1, 0, 1), aspect=10)
     figure.suptitle("What layer C1 has learnt: six 5x5 filters, and the 28x28 maps they make of one digit", fontsize=12)
@@ -161,7 +166,7 @@ def draw_seven(model):
     from matplotlib.backend_bases import MouseEvent
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    figure = predict.draw(model)
+    figure = draw.draw(lambda image: predict.told(*predict.predict_images([image], model)))
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
 
@@ -186,8 +191,8 @@ def watch(train_set, valid_set, epochs=8, stops=(5, 10, 20, 40, 80), seed=0):
 
     First untrained, then after each number of batches in stops, then after each epoch.
     """
-    settings = dict(train.RECIPES["modern"], epochs=epochs, seed=seed)
-    model, optimizer, loader, extras = train.prepare(settings, train_set, "cpu")
+    settings = dict(recipe.RECIPES["modern"], epochs=epochs, seed=seed)
+    model, optimizer, loader, extras = recipe.prepare(settings, train_set, "cpu")
 
     def look():
         return predict.read_inputs(extras["average"].module.eval(), valid_set[0])
@@ -226,18 +231,18 @@ def plot_frame(images, labels, probabilities, heading):
     ax = figure.add_axes((0, 0, 1, 1))
     ax.set(xlim=(0, 10 * wide), ylim=(high * rows, -22))
     ax.axis("off")
-    ax.text(5 * wide, -8, heading, ha="center", va="center", fontsize=13, color=utils.INK)
+    ax.text(5 * wide, -8, heading, ha="center", va="center", fontsize=13, color=plots.INK)
     for i, (image, label, p) in enumerate(zip(images, labels.tolist(), probabilities)):
         x, y = wide * (i % 10) + 3, high * (i // 10)
         digit = p.argmax().item()
-        colour = utils.INK if digit == label else utils.WRONG
+        colour = plots.INK if digit == label else plots.WRONG
         ax.text(x + 16, y + 5, f"{digit} ({100 * p[digit]:.0f} %)", ha="center", va="center", fontsize=10, color=colour)
         ax.imshow(image[0].numpy(), cmap="gray", vmin=0, vmax=255, extent=(x, x + 32, y + 42, y + 10))
-        ax.plot((x, x + 32), (y + 57, y + 57), color=utils.PALE, linewidth=0.8)
-        colours = [colour if k == digit else utils.PALE for k in range(10)]
+        ax.plot((x, x + 32), (y + 57, y + 57), color=plots.PALE, linewidth=0.8)
+        colours = [colour if k == digit else plots.PALE for k in range(10)]
         ax.bar(x + 1.6 + 3.2 * np.arange(10), -13 * p.numpy(), 2.6, bottom=y + 57, color=colours)
-        ax.text(x + 1.6, y + 58, "0", ha="center", va="top", fontsize=7, color=utils.INK)
-        ax.text(x + 30.4, y + 58, "9", ha="center", va="top", fontsize=7, color=utils.INK)
+        ax.text(x + 1.6, y + 58, "0", ha="center", va="top", fontsize=7, color=plots.INK)
+        ax.text(x + 30.4, y + 58, "9", ha="center", va="top", fontsize=7, color=plots.INK)
     ax.set_aspect("equal")
     return figure
 
@@ -253,7 +258,7 @@ def save_gif(figures, path, milliseconds=800):
         frames.append(Image.open(file).convert("RGB"))
     # All share one palette, so that nothing flickers: greys, and the few colours that plot_frame draws with, thinned out.
     greys = [(255 * i // 31,) * 3 for i in range(32)]
-    colours = [to_rgb(name) for name in (utils.INK, utils.WRONG, utils.PALE)]
+    colours = [to_rgb(name) for name in (plots.INK, plots.WRONG, plots.PALE)]
     tints = [[round(255 - (1 - c) * 255 * i / 8) for c in colour] for colour in colours for i in range(1, 9)]
     palette = Image.new("P", (1, 1))
     palette.putpalette([value for colour in [*greys, *tints] for value in colour])
@@ -274,7 +279,7 @@ def film(train_set, valid_set, path, **options):
     for heading, p in zip(headings, probabilities):
         right = (p.argmax(1) == labels).float().mean().item()
         figures.append(plot_frame(images[shown], labels[shown], p[shown],
-                                  f"{heading}: {train.percent(right)} of {len(labels):,} validation digits read rightly"))
+                                  f"{heading}: {report.percent(right)} of {len(labels):,} validation digits read rightly"))
     save_gif(figures, path)
     return headings
 
@@ -285,12 +290,12 @@ if __name__ == "__main__":
         film(train_set, valid_set, utils.ASSETS / "training.gif")
     else:
         model, _ = utils.load_checkpoint()
+        utils.save_figure(plots.plot_architecture(model), utils.ASSETS / "architecture.png")
         utils.save_figure(plot_predictions(model), utils.ASSETS / "predictions.png")
         (utils.ASSETS / "photo.jpg").write_bytes(take_photograph())
         photo = Image.open(utils.ASSETS / "photo.jpg")
         utils.save_figure(plot_chain(photo, model), utils.ASSETS / "chain.png")
-        (reading,) = predict.predict_images([photo], model)
-        utils.save_figure(predict.plot_explained(photo, reading, model), utils.ASSETS / "explain.png")
+        predict.single_predict(utils.ASSETS / "photo.jpg", model=model, save=utils.ASSETS / "explain.png", explain=True)
         utils.save_figure(draw_seven(model), utils.ASSETS / "draw.png")
-        images, labels = utils.split_validation(*utils.load_mnist(train=True))[1]
+        images, labels = mnist.split_validation(*mnist.load_mnist(train=True))[1]
         utils.save_figure(plot_filters(model, images[labels == 0][0]), utils.ASSETS / "filters.png")

@@ -120,11 +120,12 @@ def validation():
     import torch
     from torchvision.datasets import MNIST
 
+    import mnist
     import utils
 
-    utils.load_mnist(True)  # unpacks it and checks it
+    mnist.load_mnist(True)  # unpacks it and checks it
     data = MNIST(str(utils.DATA), train=True)
-    _, (index, labels) = utils.split_validation(torch.arange(len(data)), data.targets)
+    _, (index, labels) = mnist.split_validation(torch.arange(len(data)), data.targets)
     return data.data[index], labels
 
 
@@ -163,9 +164,10 @@ ALWAYS = troubles.ALWAYS | dict.fromkeys(nothing.KINDS)  # the digit that a kind
 
 def said(reading):
     """Return (text, whether it is sure of it) of a reading; text is None if it was refused."""
+    import picture
     import predict
 
-    if isinstance(reading, predict.LeNetError):
+    if isinstance(reading, picture.PictureError):
         return None, False
     return getattr(reading, "text", str(reading.digit)), reading.probability >= predict.SURE
 

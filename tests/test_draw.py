@@ -7,6 +7,7 @@ from matplotlib.backend_bases import KeyEvent, MouseEvent
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
+import draw
 import predict
 import utils
 
@@ -14,14 +15,13 @@ ONE = [(200, 60), (190, 330)]
 SEVEN = [(90, 90), (290, 80), (170, 320)]
 
 
-@pytest.fixture(scope="module")
-def model():
-    return utils.load_checkpoint()[0]
+def reader(model):
+    return lambda image: predict.told(*predict.predict_images([image], model))
 
 
 @pytest.fixture
 def figure(model, tmp_path):
-    figure = predict.draw(model, tmp_path / "drawing.png")
+    figure = draw.draw(reader(model), tmp_path / "drawing.png")
     FigureCanvasAgg(figure).draw()
     return figure
 
@@ -119,7 +119,7 @@ def test_a_saved_drawing_is_read_alike(figure, model, tmp_path):
 
 
 def test_a_drawing_that_cannot_be_saved_is_told_in_the_window(model, tmp_path):
-    figure = predict.draw(model, tmp_path / "nowhere" / "drawing.png")
+    figure = draw.draw(reader(model), tmp_path / "nowhere" / "drawing.png")
     FigureCanvasAgg(figure)
     press(figure, "s")
     assert "could not be written" in figure.texts[1].get_text()
@@ -171,7 +171,7 @@ def test_its_keys_are_its_own_and_only_its(agg, figure, tmp_path, monkeypatch):
 @pytest.mark.parametrize("arguments", [["--draw"], ["Assets/none.png", "--show"], ["--multi", "3", "--show"]])
 def test_without_a_window_it_is_one_line_with_status_1(capsys, agg, tmp_path, arguments):
     if arguments[0].startswith("Assets"):
-        predict.paint([ONE]).save(tmp_path / "one.png")
+        draw.paint([ONE]).save(tmp_path / "one.png")
         arguments[0] = str(tmp_path / "one.png")
     assert predict.main([*arguments, "--save", str(tmp_path / "figure.png")]) == 1
     err = capsys.readouterr().err

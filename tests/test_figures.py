@@ -7,9 +7,11 @@ from PIL import Image
 from torch.nn import functional as F
 
 import figures
+import mnist
+import plots
 import train
-import utils
 from model import LeNet5
+from recipe import RECIPES
 
 
 @pytest.fixture
@@ -23,7 +25,7 @@ def test_filters_are_the_weights_and_maps_their_answers(few):
     figure = figures.plot_filters(model, image)
     shown = {ax.get_title(): ax.images[0] for ax in figure.axes if ax.images}
     with torch.no_grad():
-        maps = model.feature_extractor[:2](utils.standardise(image[None].float() / 255))[0].numpy()
+        maps = model.feature_extractor[:2](mnist.standardise(image[None].float() / 255))[0].numpy()
     for i, weight in enumerate(model.feature_extractor[0].weight.detach()[:, 0].numpy()):
         assert np.array_equal(shown[f"filter {i + 1}"].get_array(), weight)
         assert np.array_equal(shown[f"map {i + 1}"].get_array(), maps[i])
@@ -33,7 +35,7 @@ def test_filters_are_the_weights_and_maps_their_answers(few):
 
 
 def test_what_is_watched_is_a_run_of_the_default_recipe(few, tmp_path):
-    recipe = train.RECIPES["modern"]
+    recipe = RECIPES["modern"]
     settings = dict(recipe, recipe="modern", epochs=2, seed=3, limit=None, ingredients=list(recipe["ingredients"]))
     _, history, _ = train.run(settings, few, torch.device("cpu"), tmp_path / "net.pth")
     headings, probabilities = zip(*figures.watch(*few[:2], epochs=2, stops=(1, 2, 50), seed=3))
@@ -62,7 +64,7 @@ def test_a_frame_says_what_was_read_and_marks_errors(few):
     texts = [text for text in figures.plot_frame(images[:20], labels[:20], probabilities, "heading").axes[0].texts
              if "%" in text.get_text()]
     assert [text.get_text() for text in texts] == [f"{digit} (82 %)" for digit in probabilities.argmax(1)]
-    assert [text.get_color() == utils.WRONG for text in texts] == [i == 7 for i in range(20)]
+    assert [text.get_color() == plots.WRONG for text in texts] == [i == 7 for i in range(20)]
 
 
 def test_the_film_has_a_frame_for_each_look(few, tmp_path):

@@ -2,32 +2,20 @@
 
 import io
 import json
-import os
 import shutil
 
 import numpy as np
 import pictures
 import pytest
 import torch
-from PIL import Image, ImageDraw
+from PIL import Image
 
+import mnist
+import picture
 import predict
 import utils
 from model import LeNet5
-from utils import LeNetError
-
-
-@pytest.fixture(scope="module")
-def model():
-    return utils.load_checkpoint()[0]
-
-
-@pytest.fixture(scope="module")
-def seven():
-    """A 7, dark on light, 200x200."""
-    image = Image.new("RGB", (200, 200), "white")
-    ImageDraw.Draw(image).line([(60, 50), (140, 50), (90, 160)], fill="black", width=14, joint="curve")
-    return image
+from picture import PictureError
 
 
 def accuracy(model, images, labels):
@@ -59,7 +47,7 @@ def test_other_writers(model):
 def test_digits_framed_by_mnist_lose_nothing(model, negative):
     digits, labels = pictures.digits(1000, seed=2)
     pixels = (255 * digits).round().astype(np.uint8)
-    direct = predict.read_inputs(model, utils.resize(torch.from_numpy(pixels))).argmax(1).numpy()
+    direct = predict.read_inputs(model, mnist.resize(torch.from_numpy(pixels))).argmax(1).numpy()
     images = [Image.fromarray(255 - image if negative else image) for image in pixels]
     assert accuracy(model, images, labels) >= np.mean(direct == labels) - 0.003
 
@@ -76,180 +64,30 @@ def test_ink_of_any_colour_on_paper_of_any_colour(model, seven, paper, ink):
 def test_invert_overrides(model, seven):
     automatic, dark, light = (predict.predict_images([seven], model, invert)[0] for invert in (None, True, False))
     assert automatic.digit == dark.digit == 7 and automatic.inverted and dark.inverted
-    assert isinstance(light, LeNetError) or not light.inverted
-
-
-def encodings(image):
-    """Yield (name, file) of one picture in every way that a phone or a paint program may write it."""
-    grey = image.convert("L")
-    mask = grey.point(lambda value: 255 - value)
-    def filled(mode, colour):
-        layer = Image.new(mode, image.size, colour)
-        layer.putalpha(mask)
-        return layer
-    sixteen = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    animation = [image, Image.new("RGB", image.size, "red")]
-    ways = {
-        "RGB.png": (image, {}), "L.png": (grey, {}), "1.png": (image.convert("1"), {}), "P.png": (image.convert("P"), {}),
-        "I;16.png": (sixteen, {}), "I;16.tif": (sixteen, {}), "F.tif": (grey.convert("F"), {}),
-        "F up to 1.tif": (Image.fromarray(np.asarray(grey, dtype=np.float32) / 255), {}),
-        "LA.png": (filled("LA", 0).convert("LA"), {}), "RGBA black ink.png": (filled("RGBA", (0, 0, 0, 0)), {}),
-        "RGBA white ink.png": (filled("RGBA", (255, 255, 255, 0)), {}), "RGBA opaque.png": (image.convert("RGBA"), {}),
-        "P transparent.png": (image.convert("P"), dict(transparency=image.convert("P").getpixel((0, 0)))),
-        "P transparent.gif": (image.convert("P"), dict(transparency=image.convert("P").getpixel((0, 0)))),
-        "RGB.jpg": (image, {}), "L.jpg": (grey, {}), "CMYK.jpg": (image.convert("CMYK"), {}),
-        "CMYK.tif": (image.convert("CMYK"), {}), "turned by EXIF.jpg": (image.rotate(90, expand=True), dict(exif=exif)),
-        "RGB.bmp": (image, {}), "1.bmp": (image.convert("1"), {}), "RGB.webp": (image, {}), "animated.gif": (
-            image, dict(save_all=True, append_images=animation[1:])), "RGB.ppm": (image, {}), "L.pgm": (grey, {}),
-        "RGB.tga": (image, {}), "RGB.ico": (image, {}), "huge.png": (image.resize((3000, 3000)), {}),
-        "tiny.png": (image.resize((20, 20), Image.Resampling.BOX), {}), "wide.png": (wide(image), {}),
-    }
-    for name, (picture, options) in ways.items():
-        file = io.BytesIO()
-        picture.save(file, {"jpg": "JPEG", "tif": "TIFF", "pgm": "PPM"}.get(name[-3:], name.split(".")[-1].upper()), **options)
-        file.seek(0)
-        yield name, file
-
-
-def wide(image):
-    page = Image.new("RGB", (2000, 220), "white")
-    page.paste(image, (1700, 10))
-    return page
-
-
-def test_every_encoding(model, seven):
-    names, files = zip(*encodings(seven))
-    for name, reading in zip(names, predict.predict_images(files, model)):
-        assert isinstance(reading, predict.Reading) and reading.digit == 7, f"{name}: {reading}"
-
-
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_orientations_are_those_of_pillow(orientation):
-    from PIL import ImageOps
-
-    stored = Image.fromarray(np.random.default_rng(0).integers(0, 256, (5, 7), dtype=np.uint8))
-    stored.getexif()[0x0112] = orientation
-    expected = np.asarray(ImageOps.exif_transpose(stored))
-    assert np.array_equal((predict.to_array(stored)[..., 0] * 255).round(), expected)
-
-
-# When there is nothing to read
-
-def empties():
-    rng = np.random.default_rng(0)
-    size = (200, 300)
-    lines = np.full((*size, 3), 0.9)
-    lines[20::40] = 0.6
-    yield "white", np.ones((*size, 3))
-    yield "black", np.zeros((28, 28, 3))
-    yield "colour", np.ones((*size, 3)) * (0.3, 0.8, 0.2)
-    yield "faint noise", 0.7 + rng.normal(0, 0.02, (*size, 3))
-    yield "noise", rng.random((*size, 3))
-    yield "noise 28x28", rng.random((28, 28, 3))
-    yield "salt and pepper", (rng.random(size)[..., None] > 0.5).repeat(3, 2)
-    yield "a page in falling light", 0.9 * pictures.light(rng, *size) * np.ones(3) + rng.normal(0, 0.01, (*size, 3))
-    yield "ruled paper", lines + rng.normal(0, 0.01, lines.shape)
-    yield "ruled page on a screen", lines
-
-
-@pytest.mark.parametrize("name, array", list(empties()), ids=lambda value: value if isinstance(value, str) else "")
-def test_an_empty_picture_is_refused(model, name, array):
-    (reading,) = predict.predict_images([pictures.to_image(array)], model)
-    assert isinstance(reading, predict.NoDigit) and str(reading).startswith("no digit found")
-
-
-@pytest.mark.parametrize("size", [(1, 1), (2, 2), (3, 3), (1, 40), (40, 1), (2, 300), (5, 5)])
-def test_a_tiny_picture_is_read_or_refused(model, size):
-    rng = np.random.default_rng(0)
-    for _ in range(20):
-        (reading,) = predict.predict_images([pictures.to_image(rng.random((*size, 3)))], model)
-        assert isinstance(reading, (predict.Reading, predict.NoDigit))
-
-
-def test_a_transparent_picture_without_ink_is_refused(model):
-    for image in (Image.new("RGBA", (50, 50), (0, 0, 0, 0)), Image.new("LA", (50, 50), (255, 255))):
-        assert isinstance(predict.predict_images([image], model)[0], predict.NoDigit)
-
-
-# The steps of the chain
-
-def flood_fill(mask, corners=True):
-    """Return (the number of each pixel's piece, 0 where mask is False; how many pieces there are)."""
-    height, width = mask.shape
-    steps = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1) if corners or dy == 0 or dx == 0]
-    flood, n = np.zeros(mask.shape, dtype=int), 0
-    for start in zip(*np.nonzero(mask)):
-        if flood[start]:
-            continue
-        n, stack = n + 1, [start]
-        while stack:
-            y, x = stack.pop()
-            if 0 <= y < height and 0 <= x < width and mask[y, x] and not flood[y, x]:
-                flood[y, x] = n
-                stack += [(y + dy, x + dx) for dy, dx in steps]
-    return flood, n
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_pieces_and_holes_are_those_of_a_flood_fill(seed):
-    rng = np.random.default_rng(seed)
-    ink = rng.random((40, 60), dtype=np.float32)
-    mask = ink > 0.65
-    flood, n = flood_fill(mask)
-    mass = np.bincount(flood[mask], ink[mask])
-    digit, share, n_pieces = predict.heaviest_piece(ink, mask, edge_penalty=1.0)
-    assert n_pieces == n and share == pytest.approx(mass.max() / mass.sum())
-    chosen = set(flood[digit])
-    assert np.argmax(mass) in chosen and 0 not in chosen
-    assert np.array_equal(digit, np.isin(flood, list(chosen)))  # whole pieces, and nothing else
-    assert min(mass[list(chosen)]) > 0.08 * mass.max()
-    holes = flood_fill(np.pad(~mask, 1, constant_values=True), corners=False)[1] - 1  # all but the paper around
-    assert predict.euler_number(mask) == n - holes
-
-
-def test_paper_in_falling_light_becomes_even():
-    rng = np.random.default_rng(0)
-    y, x = np.mgrid[-1:1:100j, -1:1:120j]
-    page = (0.8 - 0.2 * x + 0.1 * y - 0.1 * x * y - 0.05 * y * y)[..., None] + rng.normal(0, 0.002, (100, 120, 3))
-    page[40:60, 50:55] -= 0.5
-    difference, exact = predict.subtract_paper(page.astype(np.float32))
-    assert not exact and np.abs(difference[:30]).max() < 0.02
-    assert difference[45:55, 51:54].mean() == pytest.approx(-0.5, abs=0.02)
-
-
-def test_frame_is_mnists():
-    digits, _ = pictures.digits(50)
-    for digit in digits:
-        original = (255 * digit).astype(np.uint8)
-        big = Image.fromarray(original).resize((140, 140), Image.Resampling.BICUBIC)
-        framed = predict.see_digit(big).views[0].astype(float)
-        mass = framed / framed.sum()
-        centre = (mass.sum(1) @ np.arange(28), mass.sum(0) @ np.arange(28))
-        assert centre == pytest.approx((13.5, 13.5), abs=0.75)
-        left, top, right, bottom = predict.bounds(framed > 0)
-        assert 18 <= max(right - left, bottom - top) <= 20
-
-
-def test_thin_strokes_are_widened(seven):
-    thin = Image.new("L", (400, 400), 255)
-    ImageDraw.Draw(thin).line([(100, 100), (300, 100), (180, 330)], fill=0, width=2)
-    framed = predict.see_digit(thin).views[0]
-    assert predict.stroke_width(framed > 100) > 1.7
+    assert isinstance(light, PictureError) or not light.inverted
 
 
 # Functions
 
-def test_single_predict(tmp_path, seven, model):
+def test_single_predict(tmp_path, seven, model, network):
     seven.save(tmp_path / "seven.png")
-    assert predict.single_predict(tmp_path / "seven.png", save=tmp_path / "figure.png") == 7
+    assert predict.single_predict(tmp_path / "seven.png", save=tmp_path / "figure.png", checkpoint=network) == 7
     assert predict.single_predict(str(tmp_path / "seven.png"), model=model) == 7
     assert Image.open(tmp_path / "figure.png").width > 600
     assert predict.single_predict(tmp_path / "seven.png", model=model, save=tmp_path / "layers.png", explain=True) == 7
     assert Image.open(tmp_path / "layers.png").width > 1000
-    with pytest.raises(LeNetError, match="no such file"):
+    with pytest.raises(PictureError, match="no such file"):
         predict.single_predict(tmp_path / "eight.png")
+
+
+def test_a_picture_is_opened_once_even_for_its_figure(tmp_path, seven, model, monkeypatch):
+    opened, open_picture = [], picture.open_picture
+    monkeypatch.setattr(picture, "open_picture", lambda source: opened.append(source) or open_picture(source))
+    seven.save(tmp_path / "seven.png")
+    for explain in (False, True):
+        predict.single_predict(tmp_path / "seven.png", model=model, save=tmp_path / "figure.png", explain=explain)
+    predict.main([str(tmp_path / "seven.png"), "--save", str(tmp_path / "figure.png")])
+    assert opened == [tmp_path / "seven.png"] * 3
 
 
 def test_multi_predict_counts_its_errors(tmp_path):
@@ -285,8 +123,8 @@ def folder(tmp_path_factory, seven):
     return path
 
 
-def test_lines_for_people(capsys, folder):
-    assert predict.main([str(folder / "1 good.png")]) == 0
+def test_lines_for_people(capsys, folder, network):
+    assert predict.main([str(folder / "1 good.png"), "--checkpoint", str(network)]) == 0
     out, err = capsys.readouterr()
     assert err == "" and out.startswith(f"{folder / '1 good.png'}: 7 (") and out.endswith(" %)\n")
 
@@ -298,12 +136,20 @@ def test_the_rest_of_a_folder_goes_on(capsys, folder):
     assert err.count("\n") == 4 and all(line.startswith("predict.py: ") for line in err.splitlines())
 
 
-def test_json_has_one_object_per_picture_in_order_and_no_heavy_library_is_imported(run, folder, seven):
+def test_no_picture_of_a_large_folder_is_passed_over(capsys, tmp_path):
+    for i in range(202):
+        Image.new("L", (1, 1)).save(tmp_path / f"{i:03d}.png")
+    assert predict.main([str(tmp_path), "--json"]) == 1
+    names = [json.loads(line)["image"] for line in capsys.readouterr().out.splitlines()]
+    assert names == [str(tmp_path / f"{i:03d}.png") for i in range(202)]
+
+
+def test_json_has_one_object_per_picture_in_order_and_no_heavy_library_is_imported(run, folder, seven, network):
     file = io.BytesIO()
     seven.save(file, "PNG")
     code = ("import sys, predict; status = predict.main(sys.argv[1:]); "
             "print([m for m in ('matplotlib', 'torchvision') if m in sys.modules], status)")
-    process = run("-c", code, folder, "-", folder / "nothing.png", "--json", stdin=file.getvalue())
+    process = run("-c", code, folder, "-", folder / "nothing.png", "--json", "--checkpoint", network, stdin=file.getvalue())
     assert process.returncode == 0 and process.stderr == ""
     *lines, last = process.stdout.splitlines()
     assert last == "[] 1"
@@ -322,11 +168,11 @@ def test_a_contact_sheet(capsys, folder, tmp_path):
 
 
 def test_watching_the_layers_is_the_forward_pass(model):
-    picture = np.random.default_rng(0).integers(0, 256, (32, 32), dtype=np.uint8)
-    layers, probabilities = predict.watch(model, picture)
+    image = np.random.default_rng(0).integers(0, 256, (32, 32), dtype=np.uint8)
+    layers, probabilities = predict.watch(model, image)
     c1, _, s2, c3, _, s4, c5, _ = model.feature_extractor
     f6, _, output = model.classifier
-    x = (torch.from_numpy(picture)[None, None] / 255 - utils.MEAN) / utils.STD
+    x = (torch.from_numpy(image)[None, None] / 255 - mnist.MEAN) / mnist.STD
     with torch.no_grad():
         for name, step in {"C1": lambda x: c1(x).tanh(), "S2": s2, "C3": lambda x: c3(x).tanh(), "S4": s4,
                            "C5": lambda x: c5(x).tanh(), "F6": lambda x: f6(x.flatten(1)).tanh()}.items():
@@ -336,9 +182,9 @@ def test_watching_the_layers_is_the_forward_pass(model):
     assert not any(module._forward_hooks for module in model.modules())
 
 
-def test_explain_writes_a_figure_and_keeps_stdout_for_machines(capsys, folder, tmp_path, monkeypatch):
+def test_explain_writes_a_figure_and_keeps_stdout_for_machines(capsys, folder, tmp_path, monkeypatch, network):
     monkeypatch.setattr(utils, "ASSETS", tmp_path)
-    assert predict.main([str(folder / "1 good.png"), "--explain", "--json"]) == 0
+    assert predict.main([str(folder / "1 good.png"), "--explain", "--json", "--checkpoint", str(network)]) == 0
     out, err = capsys.readouterr()
     assert json.loads(out)["digit"] == 7 and err == f"predict.py: the layers are in {tmp_path / 'explain.png'}\n"
     assert Image.open(tmp_path / "explain.png").width >= 1000
@@ -364,22 +210,6 @@ def test_refusals_are_one_line_with_status_2(capsys, arguments, complaint):
     out, err = capsys.readouterr()
     assert exit.value.code == 2 and out == ""
     assert err.count("\n") == 1 and err.startswith("predict.py: ") and complaint in err
-
-
-@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may read everything")
-def test_no_permission(model, folder):
-    path = folder / "locked.png"
-    shutil.copy(folder / "1 good.png", path)
-    path.chmod(0)
-    (error,) = predict.predict_images([path], model)
-    assert str(error) == "no permission to read it"
-
-
-def test_a_decompression_bomb_is_refused(model):
-    file = io.BytesIO()
-    Image.new("1", (20_000, 20_000)).save(file, "PNG")
-    (error,) = predict.predict_images([io.BytesIO(file.getvalue())], model)
-    assert "more than 120 million pixels" in str(error)
 
 
 def test_a_broken_checkpoint_is_one_line_with_status_1(capsys, folder, tmp_path):

@@ -9,22 +9,25 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
+import recipe
+import report
 import train
 import utils
+from mnist import Batches, standardise
 from model import LeNet5
-from utils import Batches, LeNetError
+from utils import LeNetError
 
 
 @pytest.fixture
-def few(mnist):
+def few(training_set):
     """200 training digits."""
-    images, labels = mnist
+    images, labels = training_set
     return images[:200], labels[:200]
 
 
 def loaders(images, labels):
     """The same digits in our iterable and in an ordinary DataLoader."""
-    inputs = utils.standardise(images.float() / 255)
+    inputs = standardise(images.float() / 255)
     return Batches(images, labels, 50), DataLoader(TensorDataset(inputs, labels), batch_size=50)
 
 
@@ -55,7 +58,7 @@ def test_train_and_validate_take_a_dataloader_too(few):
 
 def test_losses_are_means_over_images_whatever_the_batches(few):
     model, loss_func, optimizer = make(lr=1e-12)  # stands still
-    expected = loss_func(model(utils.standardise(few[0].float() / 255))[0], few[1]).item()
+    expected = loss_func(model(standardise(few[0].float() / 255))[0], few[1]).item()
     uneven = Batches(*few, 150)  # 150 and 50 images
     assert train.validate(uneven, model, loss_func, "cpu")[1] == pytest.approx(expected)
     assert train.train(uneven, model, loss_func, optimizer, "cpu")[2] == pytest.approx(expected, rel=1e-5)
@@ -63,7 +66,7 @@ def test_losses_are_means_over_images_whatever_the_batches(few):
 
 def test_accuracy_is_counted_by_hand(few):
     model, _, _ = make()
-    predictions = model(utils.standardise(few[0].float() / 255))[1].argmax(1)
+    predictions = model(standardise(few[0].float() / 255))[1].argmax(1)
     assert utils.get_accuracy(model, Batches(*few, 64), "cpu") == pytest.approx((predictions == few[1]).float().mean())
 
 
@@ -95,116 +98,12 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_place(few):
 
 def test_average_is_what_gets_validated_and_kept(few):
     model, loss_func, optimizer = make()
-    average = train.make_average(model)
+    average = recipe.make_average(model)
     loader = Batches(*few, 50)
     best, _, (_, (valid_loss,)) = train.training_process(
         model, loss_func, optimizer, loader, loader, 1, "cpu", average=average)
     assert train.validate(loader, best, loss_func, "cpu")[1] == pytest.approx(valid_loss)
     assert train.validate(loader, model, loss_func, "cpu")[1] != pytest.approx(valid_loss)
-
-
-def test_average_follows_its_formula():
-    model = LeNet5()
-    average, expected = train.make_average(model), None
-    for t in range(20):
-        with torch.no_grad():
-            model.classifier[2].bias.fill_(t)
-        average.update_parameters(model)
-        expected = float(t) if t == 0 else expected + (t - expected) * 9 / (t + 10)
-    assert average.module.classifier[2].bias[0].item() == pytest.approx(expected)
-
-
-def test_schedule_fits_itself_to_the_number_of_steps():
-    for steps in (100, 1000):
-        optimizer = train.make_optimizer(LeNet5(), 0.1, "cpu")
-        scheduler, rates = train.make_schedule(optimizer, steps), []
-        for _ in range(steps):
-            rates.append(optimizer.param_groups[0]["lr"])
-            optimizer.step()
-            scheduler.step() if len(rates) < steps else None
-        assert max(rates) == pytest.approx(0.1) and rates.index(max(rates)) == pytest.approx(0.05 * steps, abs=2)
-        assert rates[-1] < 1e-4 and rates[0] < 0.01
-
-
-def test_paces_multiply_the_rate_of_the_convolutions():
-    model = LeNet5()
-    for paces in (False, True):
-        groups = train.make_optimizer(model, 0.1, "cpu", ("paces",) if paces else ()).param_groups
-        rates = {id(parameter): group["lr"] for group in groups for parameter in group["params"]}
-        for layer, pace in {**train.PACES, "classifier.0": 1, "classifier.2": 1}.items():
-            for parameter in model.get_submodule(layer).parameters():
-                assert rates[id(parameter)] == pytest.approx(0.1 * (pace if paces else 1))
-
-
-def correlated_gradients(weight, target, generator):
-    """Gradients of |weight x - target x|^2 for x whose entries rise and fall together, as pixels do."""
-    x = torch.randn(weight.shape[1], 64, generator=generator) * 0.1 + torch.randn(1, 64, generator=generator)
-    return (weight - target) @ x @ x.T / 64
-
-
-def test_rotated_adam_leaves_correlated_inputs_behind():
-    """Adam needs many more steps along the direction in which the inputs' differences lie."""
-    distances = {}
-    for make_optimizer in (torch.optim.Adam, train.RotatedAdam):
-        generator = torch.Generator().manual_seed(0)
-        weight, target = nn.Parameter(torch.zeros(8, 16)), torch.randn(8, 16, generator=generator)
-        optimizer = make_optimizer([weight], lr=0.02)
-        for _ in range(200):
-            weight.grad = correlated_gradients(weight.detach(), target, generator)
-            optimizer.step()
-        distances[make_optimizer] = (weight - target).norm().item()
-    assert distances[train.RotatedAdam] < 0.5 * distances[torch.optim.Adam]
-
-
-def test_rotated_adams_axes_are_the_eigenvectors_of_the_gradients_products():
-    generator = torch.Generator().manual_seed(0)
-    weight, mix = nn.Parameter(torch.zeros(4, 6)), torch.randn(6, 6, generator=generator)
-    optimizer = train.RotatedAdam([weight], lr=0.001)
-    for _ in range(400):
-        weight.grad = torch.randn(4, 6, generator=generator) @ mix
-        optimizer.step()
-    state = optimizer.state[weight]
-    for side in ("left", "right"):
-        basis = state[side]
-        torch.testing.assert_close(basis.T @ basis, torch.eye(len(basis)), atol=1e-5, rtol=0)
-    found = state["right"].T @ (mix.T @ mix) @ state["right"]
-    assert (found - found.diag().diag()).norm() < 0.5 * found.diag().norm()
-    assert found.diag()[0] == pytest.approx(torch.linalg.eigvalsh(mix.T @ mix).max().item(), rel=0.1)
-
-
-def test_what_rotated_adam_remembers_turns_with_its_axes():
-    generator, remembered = torch.Generator().manual_seed(0), torch.zeros(4, 6)
-    weight = nn.Parameter(torch.zeros(4, 6))
-    optimizer = train.RotatedAdam([weight], lr=0.001, betas=(0.95, 0.99))
-    for _ in range(50):
-        weight.grad = torch.randn(4, 6, generator=generator)
-        remembered.lerp_(weight.grad, 0.05)
-        optimizer.step()
-    state = optimizer.state[weight]
-    torch.testing.assert_close(state["left"] @ state["mean"] @ state["right"].T, remembered, atol=1e-5, rtol=0)
-
-
-def test_rotated_adam_is_adam_for_biases_and_weights_decay_by_the_rate():
-    ours, theirs = (nn.Parameter(torch.ones(5)) for _ in range(2))
-    optimizers = train.RotatedAdam([ours], lr=0.1), torch.optim.Adam([theirs], lr=0.1, betas=(0.9, 0.99))
-    for step in range(10):
-        ours.grad = theirs.grad = torch.arange(5.0) - step
-        for optimizer in optimizers:
-            optimizer.step()
-    torch.testing.assert_close(ours, theirs)
-    for ingredients in (("decay",), ("decay", "rotation")):
-        model = LeNet5()
-        before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
-        for parameter in model.parameters():
-            parameter.grad = torch.zeros_like(parameter)
-        train.make_optimizer(model, 0.1, "cpu", ingredients).step()
-        for name, parameter in model.named_parameters():
-            torch.testing.assert_close(parameter, before[name] * (0.98 if parameter.ndim > 1 else 1))
-
-
-def test_the_recipes_optimizers():
-    assert type(train.make_optimizer(LeNet5(), 0.001, "cpu", train.RECIPES["classic"]["ingredients"])) is torch.optim.Adam
-    assert type(train.make_optimizer(LeNet5(), 0.001, "cpu", train.RECIPES["modern"]["ingredients"])) is train.RotatedAdam
 
 
 def test_bfloat16_rounds_what_is_computed_but_not_the_weights(few):
@@ -215,59 +114,6 @@ def test_bfloat16_rounds_what_is_computed_but_not_the_weights(few):
         weights.append(model.classifier[0].weight.detach())
     assert losses[0] != losses[1] and losses[0] == pytest.approx(losses[1], rel=0.01)
     assert weights[1].dtype == torch.float32 and not torch.equal(weights[1], weights[1].bfloat16().float())
-
-
-@pytest.mark.parametrize("names, expected", [({"avx2": True}, False), ({"avx512_bf16": True}, True), ({"amx_bf16": True}, True)])
-def test_bfloat16_only_where_the_processor_has_it(monkeypatch, names, expected):
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: names)
-    assert train.in_bfloat16(("bfloat16",), "cpu") is expected
-    assert not train.in_bfloat16((), "cpu") and not train.in_bfloat16(("bfloat16",), "cuda")
-
-
-# Augmentation
-
-def test_affine_turns_counterclockwise_by_the_angle_asked_for():
-    image = torch.zeros(1, 1, 32, 32)
-    image[0, 0, 15:17, 24:28] = 1  # a bar to the right of the centre
-    turned = train.warp(image, train.affine(torch.tensor([torch.pi / 2])))
-    assert turned[0, 0, 4:8, 15:17].min() > 0.99 and turned.sum() == pytest.approx(image.sum())
-
-
-def test_nothing_but_paper_comes_in_from_outside():
-    augment = train.make_augment(train.RECIPES["modern"]["ingredients"])
-    blank = augment(torch.zeros(64, 1, 32, 32), torch.Generator().manual_seed(0))
-    assert blank.abs().max() == 0
-
-
-def test_augmentation_repeats_itself_stays_in_range_and_keeps_the_ink(mnist):
-    images = mnist[0][:256].float() / 255
-    augment = train.make_augment(train.RECIPES["modern"]["ingredients"])
-    once, again = (augment(images.clone(), torch.Generator().manual_seed(3)) for _ in range(2))
-    assert torch.equal(once, again) and not torch.equal(once, images)
-    assert once.min() >= 0 and once.max() <= 1 and once.shape == images.shape
-    assert 0.7 < once.mean() / images.mean() < 1.4
-
-
-def test_elastic_field_is_smooth_and_as_large_as_it_says():
-    coefficients = train.random_elastic(500, torch.Generator().manual_seed(0))
-    field = (coefficients @ train.warp_basis()[3:]).view(500, 2, 32, 32).permute(0, 2, 3, 1) * 16  # pixels
-    assert field.shape == (500, 32, 32, 2) and field[:, 0, 0].std() == pytest.approx(0.4, abs=0.04)
-    assert field.diff(dim=1).abs().max() < 0.6 and field.mean().abs() < 0.02
-
-
-def test_strokes_get_thicker_and_thinner(mnist):
-    images = mnist[0][:100].float() / 255
-    changed = train.random_strokes(images, torch.Generator().manual_seed(0))
-    assert (changed[:25] >= images[:25]).all() and (changed[25:50] <= images[25:50]).all()
-    assert changed[:25].sum() > 1.1 * images[:25].sum() and changed[25:50].sum() < 0.9 * images[25:50].sum()
-    assert torch.equal(changed[50:], images[50:])
-
-
-def test_expected_calibration_error_by_hand():
-    probabilities = torch.tensor([[0.9, 0.1], [0.9, 0.1], [0.4, 0.6], [0.4, 0.6]])
-    labels = torch.tensor([0, 1, 1, 1])
-    # two images at 0.9 of which half are right, two at 0.6 that are right: 2/4 * 0.4 + 2/4 * 0.4
-    assert train.expected_calibration_error(probabilities, labels) == pytest.approx(0.4)
 
 
 # The script
@@ -292,10 +138,11 @@ def test_a_run_writes_what_it_says(trained):
     folder, out = trained
     lines = out.splitlines()
     rows = [line for line in lines if line[:5].strip().isdigit()]
-    assert len(rows) == 2 and all(len(row.rstrip(" *")) == len(train.HEADER) for row in rows)
+    assert len(rows) == 2 and all(len(row.rstrip(" *")) == len(report.HEADER) for row in rows)
     history = list(csv.DictReader(open(folder / "out" / "history.csv")))
     assert [row["epoch"] for row in history] == ["1", "2"]
-    names = ["architecture.png", "confusion_matrix.png", "loss_curves.png", "mistakes.png"]
+    names = ["augmentation.png", "confusion_matrix.png", "loss_curves.png", "mistakes.png"]
+    assert sorted(path.name for path in (folder / "pictures").iterdir()) == names
     for name in names:
         assert (folder / "pictures" / name).read_bytes().startswith(b"\x89PNG")
         assert name in out
@@ -307,7 +154,7 @@ def test_a_run_writes_what_it_says(trained):
 
 
 def test_the_same_seed_gives_the_same_weights(small_data, tmp_path, monkeypatch):
-    monkeypatch.setattr(train, "draw", lambda *_: [])  # slow, and looked at elsewhere
+    monkeypatch.setattr(report, "write_figures", lambda *_: [])  # slow, and looked at elsewhere
     weights = []
     for seed, name in ((5, "one"), (5, "same"), (6, "other")):
         arguments = small(tmp_path, "--seed", seed, "--checkpoint", tmp_path / name / "net.pth")

@@ -7,8 +7,10 @@ import pytest
 import torch
 from torchvision import datasets, transforms
 
+import mnist
 import utils
-from utils import Batches, LeNetError
+from mnist import Batches
+from utils import LeNetError
 
 ARCHIVES = ["train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz",
             "t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"]
@@ -34,7 +36,7 @@ def no_network(monkeypatch):
 
 @pytest.mark.parametrize("train", [True, False])
 def test_pixels_and_labels_are_those_of_the_lectures_transforms(train):
-    images, labels = utils.load_mnist(train)
+    images, labels = mnist.load_mnist(train)
     lecture = transforms.Compose([transforms.Resize((32, 32)), transforms.ToTensor()])
     reference = datasets.MNIST(str(utils.DATA), train=train, transform=lecture)
     assert images.shape == (len(reference), 1, 32, 32) and images.dtype == torch.uint8
@@ -46,7 +48,7 @@ def test_pixels_and_labels_are_those_of_the_lectures_transforms(train):
 def test_batches_are_standardised_as_the_lectures_are():
     images = torch.randint(256, (7, 1, 32, 32), dtype=torch.uint8)
     ((batch, _),) = Batches(images, torch.zeros(7), batch_size=7)
-    assert torch.equal(batch, transforms.Normalize(utils.MEAN, utils.STD)(images.float() / 255))
+    assert torch.equal(batch, transforms.Normalize(mnist.MEAN, mnist.STD)(images.float() / 255))
 
 
 def test_mean_and_std_are_those_of_the_training_pixels():
@@ -54,17 +56,17 @@ def test_mean_and_std_are_those_of_the_training_pixels():
     grey = torch.arange(256).double() / 255
     mean = counts @ grey / counts.sum()
     std = (counts @ (grey - mean) ** 2 / counts.sum()).sqrt()
-    assert round(mean.item(), 4) == utils.MEAN and round(std.item(), 4) == utils.STD
+    assert round(mean.item(), 4) == mnist.MEAN and round(std.item(), 4) == mnist.STD
 
 
-def test_split_is_balanced_disjoint_and_always_the_same(mnist):
-    images, labels = mnist
+def test_split_is_balanced_disjoint_and_always_the_same(training_set):
+    images, labels = training_set
     index = torch.arange(len(labels))
     torch.manual_seed(1)
-    (train, train_labels), (valid, valid_labels) = utils.split_validation(index, labels)
+    (train, train_labels), (valid, valid_labels) = mnist.split_validation(index, labels)
     torch.manual_seed(2)
-    assert torch.equal(utils.split_validation(index, labels)[1][0], valid)
-    assert len(train) == utils.N_TRAINING and len(valid) == utils.N_VALIDATION
+    assert torch.equal(mnist.split_validation(index, labels)[1][0], valid)
+    assert len(train) == mnist.N_TRAINING and len(valid) == mnist.N_VALIDATION
     assert torch.equal(torch.cat([train, valid]).sort().values, index)
     assert valid_labels.bincount().tolist() == [500] * 10
     assert torch.equal(labels[train], train_labels) and torch.equal(labels[valid], valid_labels)
@@ -84,7 +86,7 @@ def test_without_a_generator_the_order_is_kept():
 
 
 def test_archives_are_unpacked_without_a_network(data_dir, no_network):
-    images, labels = utils.load_mnist(False, data_dir)
+    images, labels = mnist.load_mnist(False, data_dir)
     assert len(images) == len(labels) == 10_000
 
 
@@ -97,20 +99,20 @@ def test_a_damaged_archive_is_named_and_refused(data_dir, no_network, damage):
     victim.write_bytes({"cut": content[:1000], "altered": content, "empty": b"",
                         "swapped": (raw / "train-labels-idx1-ubyte.gz").read_bytes()}[damage])
     with pytest.raises(LeNetError, match="t10k-labels-idx1-ubyte.gz is damaged"):
-        utils.load_mnist(False, data_dir)
+        mnist.load_mnist(False, data_dir)
 
 
 def test_missing_archives_are_named(data_dir, no_network):
     (data_dir / "MNIST" / "raw" / "t10k-images-idx3-ubyte.gz").unlink()
     with pytest.raises(LeNetError) as error:
-        utils.load_mnist(False, data_dir)
+        mnist.load_mnist(False, data_dir)
     assert "put t10k-images-idx3-ubyte.gz into" in str(error.value) and "\n" not in str(error.value)
 
 
 def test_a_damaged_unpacked_file_is_unpacked_again(data_dir, no_network):
-    utils.load_mnist(False, data_dir)
+    mnist.load_mnist(False, data_dir)
     raw = data_dir / "MNIST" / "raw"
     whole = gzip.decompress((raw / "t10k-images-idx3-ubyte.gz").read_bytes())
     (raw / "t10k-images-idx3-ubyte").write_bytes(whole[:5000])
-    utils.load_mnist(False, data_dir)
+    mnist.load_mnist(False, data_dir)
     assert (raw / "t10k-images-idx3-ubyte").read_bytes() == whole

@@ -1,0 +1,467 @@
+"""From ink to digits: which pieces of ink are a digit, and in which order the digits are read.
+
+LeNet-5 was made to read whole numbers, and its paper finds their digits by heuristic over-segmentation (LeCun et al. 1998,
+sections V to VII): cut the ink into pieces, too many rather than too few, let the network judge every group of neighbouring
+pieces that could be one digit, and take the cheapest way to account for all of them. Here
+
+    candidates = find_candidates(look)       pieces, and groups of them, each framed as MNIST frames a digit
+    digits = choose(candidates, p)           the cheapest set of groups, given what the network says of each
+    lines = order_lines(digits)              the lines in which they stand, which may slant
+
+and read_picture() offers the network several looks at a picture and keeps the one that explains most of the ink. It knows
+no network: whoever runs it is asked to have views read. Pillow, NumPy and OpenCV only.
+"""
+
+import math
+from collections import namedtuple
+
+import cv2
+import numpy as np
+
+import picture
+from picture import NoDigit
+
+COARSE = 256    # pixels on the long side of the first look: strokes shaded with a pencil close up
+FINE = 1600     # of the closest look
+SMALL = 52      # pixels: digits that the first look sees smaller than this are looked at again, closer;
+TALL = 72       # then they are about this tall
+MANY = 400      # pieces: more are noise, or print
+AT_MOST = 4     # pieces in one digit
+SMALLEST = 6    # pixels: no digit that is smaller can be read
+
+SKIP = 2.0      # what it costs to leave out a piece as heavy as the others, in nats
+EACH = 0.3      # what a digit costs beyond the network's doubt, so that fewer digits are better
+CUT = 0.25      # what it costs to cut a piece
+
+Candidates = namedtuple("Candidates", "groups boxes views pieces ink")
+Candidates.__doc__ = """Groups of pieces of ink that could be a digit.
+
+groups: list of tuples of pieces; boxes: int (N, 4), left, top, right, bottom in pixels, of the groups; views: list of uint8
+(28, 28), each group as MNIST frames it; pieces: a Pieces; ink: float, the mass of all the ink that is to be explained.
+"""
+
+Pieces = namedtuple("Pieces", "label box mass at_edge cut height near")
+Pieces.__doc__ = """Connected pieces of ink.
+
+label: int (H, W), 0 paper, piece i is i + 1; box: int (N, 4); mass: float (N,), in pixels of full ink; at_edge: bool (N,),
+it lies along the picture's edge; cut: bool (N,), it is a part of a piece; height: float, that of a digit; near: bool (N, N).
+"""
+
+Found = namedtuple("Found", "digit probability probabilities box line view mass")
+Found.__doc__ = """One digit that was found.
+
+digit: 0..9; probability: 0..1; probabilities: float (10,); box: (left, top, right, bottom) in 0..1 of the picture's sides;
+line: int, counted from 0; view: uint8 (28, 28), what the network saw; mass: float, in pixels of full ink.
+"""
+
+Page = namedtuple("Page", "digits inverted score")
+Page.__doc__ = """What was read in a picture: digits, list of Found in reading order; inverted as in Look; score: see rate()."""
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Pieces of ink
+
+def find_pieces(look):
+    """Return the Pieces in a look that may be digits or parts of digits, or None if there are none, or far too many."""
+    soft = np.minimum(look.ink / look.level, 1)
+    n, label, stats, _ = cv2.connectedComponentsWithStats(look.mask.view(np.uint8), connectivity=8)
+    if n == 1:
+        return None
+    box = stats[1:, :4].astype(np.int64)
+    box[:, 2:] += box[:, :2]
+    mass = np.bincount(label.ravel(), soft.ravel(), minlength=n)[1:]
+    rim = np.concatenate([label[0], label[-1], label[:, 0], label[:, -1]])
+    at_edge = np.bincount(rim, minlength=n)[1:] > 0.35 * sizes(box).max(axis=1)
+    keep = may_be_writing(box, look.mask.shape)
+    weight = mass * np.where(at_edge, 0.2, 1) * keep
+    if weight.sum() <= 0:
+        return None
+    height = weighted_median(sizes(box).max(axis=1), weight)
+    size = sizes(box).max(axis=1)
+    keep &= (size <= 3 * height) & (mass > 0.02 * weighted_median(mass, weight)) & ((size >= 5) | (mass >= 8))
+    if not keep.any() or keep.sum() > MANY:
+        return None
+    kept = np.flatnonzero(keep)
+    renumber = np.zeros(n, dtype=label.dtype)
+    renumber[kept + 1] = np.arange(1, len(kept) + 1)
+    pieces = Pieces(renumber[label], box[kept], mass[kept], at_edge[kept], np.zeros(len(kept), dtype=bool), height, None)
+    pieces = cut_touching(pieces, soft)
+    return pieces._replace(near=find_near(pieces))
+
+
+def sizes(box):
+    """Return int (N, 2): width and height of boxes (N, 4)."""
+    return box[:, 2:] - box[:, :2]
+
+
+def weighted_median(values, weights):
+    order = np.argsort(values)
+    total = np.cumsum(weights[order])
+    return float(values[order][np.searchsorted(total, total[-1] / 2)])
+
+
+def may_be_writing(box, shape):
+    """Return bool (N,): not a bar four times as wide as high, not what spans the picture, not what is drawn round others."""
+    high, wide = shape
+    width, height = sizes(box).T
+    size = np.maximum(width, height)
+    spans = ((box[:, 0] == 0) & (box[:, 2] == wide)) | ((box[:, 1] == 0) & (box[:, 3] == high))
+    keep = (width <= 4 * height) & ~(spans & (size > 4 * np.minimum(width, height)))
+    for i in np.flatnonzero(size > 0.1 * max(shape)):
+        margin = 0.04 * size[i]
+        within = (box[:, :2] > box[i, :2] + margin).all(axis=1) & (box[:, 2:] < box[i, 2:] - margin).all(axis=1)
+        if (within & keep & (size > 0.25 * size[i])).any():  # a box, a circle, a drawn shape
+            keep[i] = False
+    return keep
+
+
+def find_near(pieces):
+    """Return bool (N, N): pieces so near to one another that they may be parts of one digit."""
+    box, size = pieces.box, sizes(pieces.box).max(axis=1)
+    apart = np.maximum(box[:, None, :2] - box[None, :, 2:], box[None, :, :2] - box[:, None, 2:]).max(axis=2)
+    near = apart <= 0.3 * np.maximum(size[:, None], size[None, :])
+    np.fill_diagonal(near, False)
+    return near
+
+
+def cut_touching(pieces, soft):
+    """Return pieces with those that are wider than high cut where digits may touch; each part is a piece of its own."""
+    width, height = sizes(pieces.box).T
+    wide = np.flatnonzero((width > 1.1 * height) & (height > 0.5 * pieces.height) & (height < 2 * pieces.height))
+    if len(wide) == 0 or len(wide) > 40:
+        return pieces
+    label, box, mass, cut = pieces.label, list(pieces.box), list(pieces.mass), list(pieces.cut)
+    for i in wide:
+        left, top, right, bottom = box[i]
+        here = label[top:bottom, left:right]
+        y, x = np.nonzero(here == i + 1)
+        cuts = find_cuts(here == i + 1)
+        part = sum((x + slope * (y - (bottom - top) / 2) > where).astype(int) for where, slope in cuts)
+        if not cuts or np.ptp(part) == 0:
+            continue
+        for n, k in enumerate(np.unique(part)):
+            px, py = x[part == k], y[part == k]
+            each = i if n == 0 else len(box)  # the first part keeps the piece's number
+            if n > 0:
+                box.append(None), mass.append(0), cut.append(True)
+            here[py, px] = each + 1
+            box[each], mass[each], cut[each] = outline(px + left, py + top), soft[py + top, px + left].sum(), True
+    more = np.zeros(len(box) - len(pieces.box), dtype=bool)
+    return pieces._replace(box=np.array(box), mass=np.array(mass), cut=np.array(cut),
+                           at_edge=np.concatenate([pieces.at_edge, more]))
+
+
+def outline(x, y):
+    """Return the box (left, top, right, bottom) of pixels."""
+    return np.array([x.min(), y.min(), x.max() + 1, y.max() + 1])
+
+
+def find_cuts(mask, most=3):
+    """Return [(x at half of the height, slope)] of the lines across a bool mask that cross little ink, from left to right."""
+    height, width = mask.shape
+    y, x = np.nonzero(mask)
+    pen = picture.stroke_width(mask)
+    crossed = []
+    for slope in (-0.5, -0.25, 0, 0.25, 0.5):
+        column = np.clip(np.round(x + slope * (y - height / 2)).astype(int), 0, width - 1)
+        ink = np.bincount(column, minlength=width)
+        crossed += [(ink[at] + 0.2 * abs(slope) * pen, at, slope) for at in range(int(0.2 * height), int(width - 0.2 * height))]
+    cuts = []
+    for ink, at, slope in sorted(crossed):
+        if ink > 2.2 * pen or len(cuts) == most:
+            break
+        if all(abs(at - other) > 0.25 * height for other, _ in cuts):
+            cuts.append((at, slope))
+    return sorted(cuts)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Groups of pieces, and the choice among them
+
+def find_candidates(look):
+    """Return the Candidates of a look, or None if there are none."""
+    pieces = find_pieces(look)
+    if pieces is None:
+        return None
+    groups = [group for group in find_groups(pieces)
+              if sizes(join(pieces.box, group)[None]).max() >= max(0.3 * pieces.height, SMALLEST)]
+    if not groups:
+        return None
+    boxes = np.array([join(pieces.box, group) for group in groups])
+    views = [frame_group(look, pieces, group, box) for group, box in zip(groups, boxes)]
+    taken_out = 0 if look.lines is None else 0.5 * look.lines.sum()
+    ink = (pieces.mass * np.where(pieces.at_edge, 0.3, 1)).sum() + taken_out
+    return Candidates(groups, boxes, views, pieces, float(ink))
+
+
+def join(box, group):
+    """Return the box round a group of pieces."""
+    group = list(group)
+    return np.concatenate([box[group, :2].min(axis=0), box[group, 2:].max(axis=0)])
+
+
+def find_groups(pieces):
+    """Return all groups, sorted tuples, of up to AT_MOST pieces that hang together and have a digit's proportions."""
+    neighbours = [np.flatnonzero(row).tolist() for row in pieces.near]
+    found = {(i,) for i in range(len(pieces.box))}
+    latest = found
+    for _ in range(AT_MOST - 1):
+        grown = {tuple(sorted((*group, j))) for group in latest for i in group for j in neighbours[i] if j not in group}
+        latest = {group for group in grown - found if has_proportions(join(pieces.box, group), pieces.height)}
+        if len(found) + len(latest) > 12 * len(pieces.box) + 200:  # a thicket: larger groups are no digits
+            break
+        found = found | latest
+    return sorted(found)
+
+
+def has_proportions(box, height):
+    wide, high = box[2] - box[0], box[3] - box[1]
+    return wide <= 1.4 * max(high, 0.5 * height) and wide <= 1.8 * height and high <= 2.2 * height
+
+
+def frame_group(look, pieces, group, box):
+    """Return one group of pieces as MNIST frames a digit, uint8 (28, 28)."""
+    left, top, right, bottom = box
+    margin = int(0.15 * max(right - left, bottom - top)) + 3
+    window = slice(max(top - margin, 0), bottom + margin), slice(max(left - margin, 0), right + margin)
+    here = pieces.label[window]
+    mask = here == group[0] + 1
+    for i in group[1:]:
+        mask |= here == i + 1
+    return picture.frame(look.ink[window], mask, look.level)
+
+
+def cost(group, box, p, pieces):
+    """Return what it costs, in nats, to read a group of pieces as the digit that the network thinks likeliest."""
+    high = max(box[3] - box[1], box[2] - box[0]) / pieces.height
+    total = -math.log(max(p.max(), 1e-6)) + EACH + 6 * max(0, 0.55 - high) + 3 * max(0, high - 1.8)
+    if pieces.cut[list(group)].any():
+        return total + CUT
+    tall = sizes(pieces.box[list(group)])[:, 1] > 0.8 * (box[3] - box[1])
+    return total + 1.5 * (tall.sum() > 1)  # two pieces of full height are two digits, most likely
+
+
+def choose(candidates, probabilities):
+    """Return (the indices of the groups that are digits, sorted; what that costs).
+
+    Every piece is part of one digit or left out, in the cheapest way: exactly found, by the pieces' clusters, unless a
+    cluster is large; then the groups that save most are taken first. probabilities: float (N, 10), the network's, of the views.
+    """
+    pieces = candidates.pieces
+    costs = [cost(*each, pieces) for each in zip(candidates.groups, candidates.boxes, probabilities)]
+    skip = SKIP * np.minimum(1.5, pieces.mass / weighted_median(pieces.mass, pieces.mass)) + 0.05
+    _, cluster = connected(pieces.near)
+    chosen, total = [], 0.0
+    for c in np.unique(cluster):
+        members = frozenset(np.flatnonzero(cluster == c).tolist())
+        mine = [(frozenset(group), i) for i, group in enumerate(candidates.groups) if group[0] in members]
+        solve = cheapest_cover if len(members) <= 12 else thriftiest_cover
+        price, taken = solve(members, mine, costs, skip)
+        total += price
+        chosen += taken
+    return sorted(chosen), total
+
+
+def connected(near):
+    """Return (number of clusters, cluster of each) of a symmetric bool matrix (N, N)."""
+    cluster = np.arange(len(near))
+    for i, j in zip(*np.nonzero(np.triu(near))):
+        if cluster[i] != cluster[j]:
+            cluster[cluster == max(cluster[i], cluster[j])] = min(cluster[i], cluster[j])
+    return len(np.unique(cluster)), cluster
+
+
+def cheapest_cover(members, groups, costs, skip):
+    """Return (price, [index of each group taken]): the cheapest way to take or leave out each of members."""
+    by_first = {}
+    for group, i in groups:
+        by_first.setdefault(min(group), []).append((group, i))
+    known = {frozenset(): (0.0, ())}
+
+    def best(rest):
+        if rest not in known:
+            first = min(rest)
+            price, taken = best(rest - {first})
+            options = [(price + skip[first], taken)]
+            for group, i in by_first.get(first, ()):
+                if group <= rest:
+                    price, taken = best(rest - group)
+                    options.append((price + costs[i], (*taken, i)))
+            known[rest] = min(options)
+        return known[rest]
+
+    price, taken = best(members)
+    return price, list(taken)
+
+
+def thriftiest_cover(members, groups, costs, skip):
+    """Return what cheapest_cover does, nearly, for many members: the groups that save most are taken first."""
+    rest, price, taken = set(members), 0.0, []
+    for group, i in sorted(groups, key=lambda each: costs[each[1]] - sum(skip[j] for j in each[0])):
+        if group <= rest and costs[i] < sum(skip[j] for j in group):
+            rest -= group
+            price += costs[i]
+            taken.append(i)
+    return price + sum(skip[j] for j in rest), taken
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Lines
+
+def order_lines(box):
+    """Return the lines in which boxes (N, 4) stand, from top to bottom, each a list of indices from left to right.
+
+    A line may slant: its slope is the median of the directions from each box to its neighbour on the right.
+    """
+    centre = (box[:, :2] + box[:, 2:]) / 2
+    height = float(np.median(sizes(box).max(axis=1)))
+    slope = find_slope(centre, height)
+    lines = min((split_lines(centre, height, s) for s in {0.0, slope}), key=len)
+    return [sorted(line, key=lambda i: centre[i, 0]) for line in lines]
+
+
+def find_slope(centre, height):
+    """Return the slope of the lines in which centres (N, 2) of boxes of that height stand, 0 if it is not to be seen."""
+    dx, dy = np.moveaxis(centre[None] - centre[:, None], 2, 0)  # from i to j
+    distance = np.where(dx > 0.15 * height, dx + 2.5 * np.abs(dy), np.inf)
+    slopes, weights = [], []
+    for i, j in enumerate(distance.argmin(axis=1)):
+        mutual = np.isfinite(distance[i, j]) and distance[:, j].argmin() == i
+        if mutual and abs(dy[i, j]) < 1.2 * dx[i, j] and dx[i, j] < 6 * height:
+            slopes.append(dy[i, j] / dx[i, j])
+            weights.append(dx[i, j])
+    slope = weighted_median(np.array(slopes), np.array(weights)) if slopes else 0.0
+    return slope if abs(slope) > 0.03 else 0.0
+
+
+def split_lines(centre, height, slope):
+    """Return the lines, lists of indices from top to bottom, of centres (N, 2) along a slope."""
+    y = (centre[:, 1] - slope * centre[:, 0]) / math.hypot(1, slope)
+    lines = []
+    for i in np.argsort(y, kind="stable"):
+        if lines and y[i] - np.mean(y[lines[-1]]) < 0.6 * height:
+            lines[-1].append(i)
+        else:
+            lines.append([i])
+    return lines
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# A picture, in several looks
+
+def read_picture(image, invert=None):
+    """Read a PIL image: a generator that yields lists of views, uint8 (28, 28), and is sent the probabilities of each,
+    float (N, 10); it returns the Page.
+
+    So whoever runs it decides when and with what a network reads, and many pictures' views can be read at once. invert as in
+    looks(). Raises NoDigit, with the reason, if nothing looks like a digit in any look.
+    """
+    whole = picture.to_array(image, FINE if max(image.size) > COARSE else COARSE)
+    best = yield from read_upright(whole, invert)
+    if best is not None and len(best.digits) >= 4 and (best.score < 0.6 or mean_probability(best) < 0.85):
+        for quarters in (1, 3):  # stored sideways, and nothing in the file says so
+            turned = yield from read_upright(np.ascontiguousarray(np.rot90(whole, quarters)), invert)
+            if turned is not None and turned.score > best.score + 0.1 and len(turned.digits) >= 3:
+                digits = [found._replace(box=turn_back(found.box, quarters)) for found in turned.digits]
+                best = turned._replace(digits=digits)
+    if best is None or best.digits[0].probability < LEAST and len(best.digits) == 1:
+        blank = next(picture.looks(at_size(whole, COARSE), invert), None) is None
+        raise NoDigit("no digit found: " + ("the picture is blank" if blank else "nothing in it looks like a digit"))
+    return best
+
+
+LEAST = 0.25  # probability: the network's best guess at what is no digit stays below, more often than not
+
+
+def read_upright(whole, invert):
+    """Read an array, float (H, W, C), as read_picture() does; it returns a Page or None."""
+    full = max(whole.shape[:2])
+    shares = (0.5, 0.25, 1.0) if full > 64 else (1.0, 0.5)  # the small ones are cut to the digit
+    best = yield from read_looks(at_size(whole, COARSE), invert, shares)
+    height = digit_height(best, whole.shape) if best is not None else 0
+    if full <= 1.2 * COARSE or (is_clear(best) and height * COARSE / full >= SMALL):
+        return best
+    small = best is not None and height * COARSE / full < SMALL
+    size = int(min(full, FINE, TALL * full / height)) if small else min(full, 1024)
+    closer = at_size(whole, size)
+    tall = height * size / full if small else 60
+    share = min(0.5, 3 * tall / min(closer.shape[:2]))
+    shares = share, max(0.12, share / 2) if share > 0.15 else 2 * share
+    page = yield from read_looks(closer, invert, shares, int(2.5 * tall))
+    if page is not None and (best is None or page.score > best.score + (-0.05 if small else 0.1)):
+        return page
+    return best
+
+
+def read_looks(array, invert, *looking):
+    """Read an array, float (H, W, C), in looks until one is clear; it returns the best Page, or None."""
+    best = None
+    for look in picture.looks(array, invert, *looking):
+        candidates = find_candidates(look)
+        if candidates is None:
+            continue
+        views = candidates.views
+        framed = [picture.stretch(look.ink)] if array.shape[:2] == (28, 28) else []
+        probabilities = yield views + framed
+        if framed:  # most likely framed already: the network judges both views
+            probabilities = (probabilities[:-1] + probabilities[-1:]) / 2
+        page = make_page(look, candidates, probabilities)
+        if page is not None and (best is None or page.score > best.score + 0.01):
+            best = page
+        if is_clear(best):
+            break
+    return best
+
+
+def make_page(look, candidates, probabilities):
+    """Return the Page of a look, given the network's probabilities of its candidates, or None if nothing is a digit."""
+    chosen, _ = choose(candidates, probabilities)
+    if not chosen:
+        return None
+    box = candidates.boxes[chosen]
+    high, wide = look.mask.shape
+    digits = []
+    for n, line in enumerate(order_lines(box)):
+        for i in line:
+            group, p = list(candidates.groups[chosen[i]]), probabilities[chosen[i]]
+            mass = candidates.pieces.mass[group].sum() * (0.3 if candidates.pieces.at_edge[group].any() else 1)
+            place = tuple(float(edge / side) for edge, side in zip(box[i], (wide, high, wide, high)))
+            digits.append(Found(int(p.argmax()), float(p.max()), p, place, n, candidates.views[chosen[i]], float(mass)))
+    return Page(digits, look.inverted, rate(digits, candidates.ink) - (0.05 if look.lines is not None else 0))
+
+
+def rate(digits, ink):
+    """Return how good a reading is: the share of the ink that sure digits explain, less a little for many digits.
+
+    Of two readings that explain the same ink, the one with fewer digits is right, most likely.
+    """
+    explained = sum(found.mass * found.probability for found in digits) / max(ink, 1e-9)
+    return explained - 0.15 * math.log(len(digits))
+
+
+def is_clear(page):
+    """Say whether a page is so good that no other look is needed: sure of every digit, and hardly any ink left out."""
+    return (page is not None and page.score + 0.15 * math.log(len(page.digits)) >= 0.9
+            and min(found.probability for found in page.digits) > 0.9)
+
+
+def mean_probability(page):
+    return sum(found.probability for found in page.digits) / len(page.digits)
+
+
+def digit_height(page, shape):
+    """Return the median size of a page's digits in pixels of a picture of that shape."""
+    return float(np.median([max((box[2] - box[0]) * shape[1], (box[3] - box[1]) * shape[0]) for *_, box, _, _, _ in page.digits]))
+
+
+def at_size(array, size):
+    """Return array with at most `size` pixels on its long side."""
+    return picture.shrink(array, size) if max(array.shape[:2]) > size else array
+
+
+def turn_back(box, quarters):
+    """Return a box in 0..1 of a picture that was turned by quarters, counter-clockwise, in 0..1 of the picture itself."""
+    for _ in range(quarters):
+        left, top, right, bottom = box
+        box = 1 - bottom, left, 1 - top, right
+    return box

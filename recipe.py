@@ -1,0 +1,145 @@
+"""What a recipe is made of: its settings, the optimizer and its paces, the schedule, the average of the weights.
+
+The loop itself, train.py's, is the same for all.
+"""
+
+import torch
+from torch.optim.lr_scheduler import OneCycleLR
+from torch.optim.swa_utils import AveragedModel
+
+from distort import make_augment
+from mnist import Batches
+from model import LeNet5
+
+RECIPES = {
+    # The lecture's. Nothing but Adam.
+    "classic": dict(epochs=30, batch_size=64, lr=0.001, ingredients=()),
+    # Ours: what each ingredient is worth is in the README's ablation table.
+    "modern": dict(epochs=40, batch_size=512, lr=0.0045, ingredients=(
+        "rotation", "decay", "paces", "schedule", "averaging", "affine", "turns", "elastic", "strokes", "bfloat16")),
+}
+
+
+def prepare(settings, train_set, device):
+    """Return what a training starts with: (model, optimizer, train_loader, extras), the extras being the keyword arguments
+    scheduler, average and bfloat16 of train() and training_process().
+
+    settings: epochs, batch_size, lr, seed, ingredients. train_set: (images, labels), uint8 and int64 on device.
+    """
+    ingredients = settings["ingredients"]
+    torch.manual_seed(settings["seed"])
+    model = LeNet5().to(device, memory_format=torch.channels_last)  # the faster layout for these convolutions
+    optimizer = make_optimizer(model, settings["lr"], device, ingredients)
+    generator = torch.Generator().manual_seed(settings["seed"])
+    train_loader = Batches(*train_set, settings["batch_size"], generator, make_augment(ingredients))
+    steps = settings["epochs"] * len(train_loader)
+    extras = dict(scheduler=make_schedule(optimizer, steps) if "schedule" in ingredients else None,
+                  average=make_average(model) if "averaging" in ingredients else None,
+                  bfloat16=in_bfloat16(ingredients, device))
+    return model, optimizer, train_loader, extras
+
+
+def make_average(model):
+    """Return an AveragedModel whose t-th update weighs the new weights by 9 / (t + 9).
+
+    Polynomial-decay averaging (Shamir and Zhang 2013, section 4): about the last tenth of all steps counts, however many
+    there are, so a short run needs no other setting than a long one.
+    """
+    def step(averaged, current, n_averaged):
+        torch._foreach_lerp_(averaged, current, 9 / (float(n_averaged) + 10))  # in place, all tensors in one call
+
+    return AveragedModel(model, multi_avg_fn=step)
+
+
+class RotatedAdam(torch.optim.Optimizer):
+    """Adam in the coordinates in which a layer's gradients are least correlated: SOAP (Vyas et al. 2024, algorithm 3).
+
+    Adam looks at each weight alone, but weights are not alone: neighbouring pixels rise and fall together, and so do the
+    gradients of the weights that they meet. Here the gradient G of a layer, as a matrix (outputs, inputs), is turned into
+    the eigenvectors of the running means of G G' and G' G; Adam's step is made there, and turned back. The eigenvectors
+    follow the means by one step of orthogonal iteration now and then. Biases get plain Adam.
+
+    A group's decay shrinks its weights by lr * decay in each step (Loshchilov and Hutter 2019).
+    """
+
+    def __init__(self, params, lr, betas=(0.9, 0.99)):
+        super().__init__(params, dict(lr=lr, betas=betas, weight_decay=0.0))
+
+    @torch.no_grad()
+    def step(self):
+        for group in self.param_groups:
+            for weight in group["params"]:
+                state, update = self.state[weight], weight.grad.reshape(len(weight), -1)  # (outputs, inputs)
+                if weight.ndim > 1:
+                    follow_axes(state, update)
+                    update = state["left"].T @ update @ state["right"]
+                update = adam_step(state, update, *group["betas"])
+                if weight.ndim > 1:
+                    update = state["left"] @ update @ state["right"].T
+                weight.mul_(1 - group["lr"] * group["weight_decay"]).sub_(update.view_as(weight), alpha=group["lr"])
+
+
+def follow_axes(state, gradient):
+    """Let the axes, the columns of state's left and right, follow the eigenvectors of the running means of G G' and G' G.
+
+    Both change slowly and cost much, so the means take in every fourth gradient, the axes every twentieth mean.
+    """
+    step = state.get("step", 0)
+    if step % 4:
+        return
+    for side, product in ("left", gradient @ gradient.T), ("right", gradient.T @ gradient):
+        if step == 0:
+            state[f"{side}_mean"], state[side] = product, torch.eye(len(product), device=product.device)
+        mean, old = state[f"{side}_mean"].lerp_(product, 0.04), state[side]
+        if step % 20 == 0:
+            state[side] = torch.linalg.qr((mean @ old).cpu())[0].to(old.device)  # not every device has a qr
+            if step > 0:  # what Adam remembers turns with the axes
+                turn = state[side].T @ old
+                state["mean"] = turn @ state["mean"] if side == "left" else state["mean"] @ turn.T
+
+
+def adam_step(state, gradient, beta1, beta2):
+    """Return Adam's step for gradient, in units of the learning rate (Kingma and Ba 2015, algorithm 1)."""
+    if "step" not in state:
+        state.update(step=0, mean=torch.zeros_like(gradient), square=torch.zeros_like(gradient))
+    state["step"] += 1
+    mean, square = state["mean"].lerp_(gradient, 1 - beta1), state["square"].lerp_(gradient.square(), 1 - beta2)
+    return mean / (1 - beta1 ** state["step"]) / ((square / (1 - beta2 ** state["step"])).sqrt_() + 1e-8)
+
+
+PACES = {"feature_extractor.0": 4.0, "feature_extractor.3": 2.0, "feature_extractor.6": 0.7}  # C1, C3, C5
+
+
+def make_optimizer(model, lr, device, ingredients=()):
+    """Return Adam over model's parameters, or RotatedAdam if "rotation" is among the ingredients.
+
+    With "decay", weights (not biases) shrink by 0.2 * lr in each step (Loshchilov and Hutter 2019). With "paces", lr is
+    multiplied by PACES in the convolutions: Adam moves each weight by about lr per step, so a unit's input moves by lr times
+    its number of inputs: 25 in C1, 150 in C3, 400 in C5. Fewer inputs bear a higher rate (Yang et al. 2022, "Tensor Programs
+    V", section 3, for the argument; the numbers are from validation loss).
+    """
+    groups = {}
+    for name, parameter in model.named_parameters():
+        pace = PACES.get(name.rpartition(".")[0], 1.0) if "paces" in ingredients else 1.0
+        decay = 0.2 if "decay" in ingredients and parameter.ndim > 1 else 0.0
+        groups.setdefault((pace, decay), []).append(parameter)
+    groups = [dict(params=parameters, lr=lr * pace, weight_decay=decay) for (pace, decay), parameters in groups.items()]
+    if "rotation" in ingredients:
+        return RotatedAdam(groups, lr)
+    return torch.optim.Adam(groups, lr, decoupled_weight_decay=True, fused=torch.device(device).type in ("cpu", "cuda"))
+
+
+def make_schedule(optimizer, steps):
+    """Return the learning rate's schedule: up to each group's rate in a twentieth of the steps, then down to nearly 0, in
+    straight lines (Smith and Topin 2018, without the cycled momentum)."""
+    return OneCycleLR(optimizer, [group["lr"] for group in optimizer.param_groups], total_steps=steps, pct_start=0.05,
+                      anneal_strategy="linear", cycle_momentum=False)
+
+
+def in_bfloat16(ingredients, device):
+    """Say whether to compute in bfloat16: if the recipe has it and the device is a CPU with instructions for it.
+
+    AVX512_BF16 or AMX, that is; without them it would be slower. On a GPU this network is too small for it to matter.
+    """
+    cpu = torch.cpu.get_capabilities() if torch.device(device).type == "cpu" else {}
+    return "bfloat16" in ingredients and bool(cpu.get("avx512_bf16") or cpu.get("amx_bf16"))

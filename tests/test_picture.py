@@ -1,0 +1,188 @@
+"""picture.py opens what people send, finds and frames the digit in it, and says so when there is none."""
+
+import io
+import os
+
+import numpy as np
+import pictures
+import pytest
+from PIL import Image, ImageDraw
+
+import picture
+import predict
+
+
+def encodings(image):
+    """Yield (name, file) of one picture in every way that a phone or a paint program may write it."""
+    grey = image.convert("L")
+    mask = grey.point(lambda value: 255 - value)
+    def filled(mode, colour):
+        layer = Image.new(mode, image.size, colour)
+        layer.putalpha(mask)
+        return layer
+    sixteen = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    animation = [image, Image.new("RGB", image.size, "red")]
+    ways = {
+        "RGB.png": (image, {}), "L.png": (grey, {}), "1.png": (image.convert("1"), {}), "P.png": (image.convert("P"), {}),
+        "I;16.png": (sixteen, {}), "I;16.tif": (sixteen, {}), "F.tif": (grey.convert("F"), {}),
+        "F up to 1.tif": (Image.fromarray(np.asarray(grey, dtype=np.float32) / 255), {}),
+        "LA.png": (filled("LA", 0).convert("LA"), {}), "RGBA black ink.png": (filled("RGBA", (0, 0, 0, 0)), {}),
+        "RGBA white ink.png": (filled("RGBA", (255, 255, 255, 0)), {}), "RGBA opaque.png": (image.convert("RGBA"), {}),
+        "P transparent.png": (image.convert("P"), dict(transparency=image.convert("P").getpixel((0, 0)))),
+        "P transparent.gif": (image.convert("P"), dict(transparency=image.convert("P").getpixel((0, 0)))),
+        "RGB.jpg": (image, {}), "L.jpg": (grey, {}), "CMYK.jpg": (image.convert("CMYK"), {}),
+        "CMYK.tif": (image.convert("CMYK"), {}), "turned by EXIF.jpg": (image.rotate(90, expand=True), dict(exif=exif)),
+        "RGB.bmp": (image, {}), "1.bmp": (image.convert("1"), {}), "RGB.webp": (image, {}), "animated.gif": (
+            image, dict(save_all=True, append_images=animation[1:])), "RGB.ppm": (image, {}), "L.pgm": (grey, {}),
+        "RGB.tga": (image, {}), "RGB.ico": (image, {}), "huge.png": (image.resize((3000, 3000)), {}),
+        "tiny.png": (image.resize((20, 20), Image.Resampling.BOX), {}), "wide.png": (wide(image), {}),
+    }
+    for name, (way, options) in ways.items():
+        file = io.BytesIO()
+        way.save(file, {"jpg": "JPEG", "tif": "TIFF", "pgm": "PPM"}.get(name[-3:], name.split(".")[-1].upper()), **options)
+        file.seek(0)
+        yield name, file
+
+
+def wide(image):
+    page = Image.new("RGB", (2000, 220), "white")
+    page.paste(image, (1700, 10))
+    return page
+
+
+def test_every_encoding(model, seven):
+    names, files = zip(*encodings(seven))
+    for name, reading in zip(names, predict.predict_images(files, model)):
+        assert isinstance(reading, predict.Reading) and reading.digit == 7, f"{name}: {reading}"
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientations_are_those_of_pillow(orientation):
+    from PIL import ImageOps
+
+    stored = Image.fromarray(np.random.default_rng(0).integers(0, 256, (5, 7), dtype=np.uint8))
+    stored.getexif()[0x0112] = orientation
+    expected = np.asarray(ImageOps.exif_transpose(stored))
+    assert np.array_equal((picture.to_array(stored)[..., 0] * 255).round(), expected)
+
+
+# When there is nothing to read
+
+def empties():
+    rng = np.random.default_rng(0)
+    size = (200, 300)
+    lines = np.full((*size, 3), 0.9)
+    lines[20::40] = 0.6
+    yield "white", np.ones((*size, 3))
+    yield "black", np.zeros((28, 28, 3))
+    yield "colour", np.ones((*size, 3)) * (0.3, 0.8, 0.2)
+    yield "faint noise", 0.7 + rng.normal(0, 0.02, (*size, 3))
+    yield "noise", rng.random((*size, 3))
+    yield "noise 28x28", rng.random((28, 28, 3))
+    yield "salt and pepper", (rng.random(size)[..., None] > 0.5).repeat(3, 2)
+    yield "a page in falling light", 0.9 * pictures.light(rng, *size) * np.ones(3) + rng.normal(0, 0.01, (*size, 3))
+    yield "ruled paper", lines + rng.normal(0, 0.01, lines.shape)
+    yield "ruled page on a screen", lines
+
+
+@pytest.mark.parametrize("name, array", list(empties()), ids=lambda value: value if isinstance(value, str) else "")
+def test_an_empty_picture_is_refused(model, name, array):
+    (reading,) = predict.predict_images([pictures.to_image(array)], model)
+    assert isinstance(reading, picture.NoDigit) and str(reading).startswith("no digit found")
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 2), (3, 3), (1, 40), (40, 1), (2, 300), (5, 5)])
+def test_a_tiny_picture_is_read_or_refused(model, size):
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        (reading,) = predict.predict_images([pictures.to_image(rng.random((*size, 3)))], model)
+        assert isinstance(reading, (predict.Reading, picture.NoDigit))
+
+
+def test_a_transparent_picture_without_ink_is_refused(model):
+    for image in (Image.new("RGBA", (50, 50), (0, 0, 0, 0)), Image.new("LA", (50, 50), (255, 255))):
+        assert isinstance(predict.predict_images([image], model)[0], picture.NoDigit)
+
+
+# The steps of the chain
+
+def flood_fill(mask, corners=True):
+    """Return (the number of each pixel's piece, 0 where mask is False; how many pieces there are)."""
+    height, width = mask.shape
+    steps = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1) if corners or dy == 0 or dx == 0]
+    flood, n = np.zeros(mask.shape, dtype=int), 0
+    for start in zip(*np.nonzero(mask)):
+        if flood[start]:
+            continue
+        n, stack = n + 1, [start]
+        while stack:
+            y, x = stack.pop()
+            if 0 <= y < height and 0 <= x < width and mask[y, x] and not flood[y, x]:
+                flood[y, x] = n
+                stack += [(y + dy, x + dx) for dy, dx in steps]
+    return flood, n
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_pieces_and_holes_are_those_of_a_flood_fill(seed):
+    rng = np.random.default_rng(seed)
+    ink = rng.random((40, 60), dtype=np.float32)
+    mask = ink > 0.65
+    flood, n = flood_fill(mask)
+    mass = np.bincount(flood[mask], ink[mask])
+    digit, share, n_pieces = picture.heaviest_piece(ink, mask, edge_penalty=1.0)
+    assert n_pieces == n and share == pytest.approx(mass.max() / mass.sum())
+    chosen = set(flood[digit])
+    assert np.argmax(mass) in chosen and 0 not in chosen
+    assert np.array_equal(digit, np.isin(flood, list(chosen)))  # whole pieces, and nothing else
+    assert min(mass[list(chosen)]) > 0.08 * mass.max()
+    holes = flood_fill(np.pad(~mask, 1, constant_values=True), corners=False)[1] - 1  # all but the paper around
+    assert picture.euler_number(mask) == n - holes
+
+
+def test_paper_in_falling_light_becomes_even():
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[-1:1:100j, -1:1:120j]
+    page = (0.8 - 0.2 * x + 0.1 * y - 0.1 * x * y - 0.05 * y * y)[..., None] + rng.normal(0, 0.002, (100, 120, 3))
+    page[40:60, 50:55] -= 0.5
+    difference, exact = picture.subtract_paper(page.astype(np.float32))
+    assert not exact and np.abs(difference[:30]).max() < 0.02
+    assert difference[45:55, 51:54].mean() == pytest.approx(-0.5, abs=0.02)
+
+
+def test_frame_is_mnists():
+    digits, _ = pictures.digits(50)
+    for digit in digits:
+        original = (255 * digit).astype(np.uint8)
+        big = Image.fromarray(original).resize((140, 140), Image.Resampling.BICUBIC)
+        framed = picture.see_digit(big).views[0].astype(float)
+        mass = framed / framed.sum()
+        centre = (mass.sum(1) @ np.arange(28), mass.sum(0) @ np.arange(28))
+        assert centre == pytest.approx((13.5, 13.5), abs=0.75)
+        left, top, right, bottom = picture.bounds(framed > 0)
+        assert 18 <= max(right - left, bottom - top) <= 20
+
+
+def test_thin_strokes_are_widened(seven):
+    thin = Image.new("L", (400, 400), 255)
+    ImageDraw.Draw(thin).line([(100, 100), (300, 100), (180, 330)], fill=0, width=2)
+    framed = picture.see_digit(thin).views[0]
+    assert picture.stroke_width(framed > 100) > 1.7
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may read everything")
+def test_no_permission(model, seven, tmp_path):
+    path = tmp_path / "locked.png"
+    seven.save(path)
+    path.chmod(0)
+    (error,) = predict.predict_images([path], model)
+    assert str(error) == "no permission to read it"
+
+
+def test_a_decompression_bomb_is_refused(model):
+    file = io.BytesIO()
+    Image.new("1", (20_000, 20_000)).save(file, "PNG")
+    (error,) = predict.predict_images([io.BytesIO(file.getvalue())], model)
+    assert "more than 120 million pixels" in str(error)

@@ -1,0 +1,119 @@
+"""What a recipe is made of does what its formula says."""
+
+import pytest
+import torch
+from torch import nn
+
+import recipe
+from model import LeNet5
+
+
+def test_average_follows_its_formula():
+    model = LeNet5()
+    average, expected = recipe.make_average(model), None
+    for t in range(20):
+        with torch.no_grad():
+            model.classifier[2].bias.fill_(t)
+        average.update_parameters(model)
+        expected = float(t) if t == 0 else expected + (t - expected) * 9 / (t + 10)
+    assert average.module.classifier[2].bias[0].item() == pytest.approx(expected)
+
+
+def test_schedule_fits_itself_to_the_number_of_steps():
+    for steps in (100, 1000):
+        optimizer = recipe.make_optimizer(LeNet5(), 0.1, "cpu")
+        scheduler, rates = recipe.make_schedule(optimizer, steps), []
+        for _ in range(steps):
+            rates.append(optimizer.param_groups[0]["lr"])
+            optimizer.step()
+            scheduler.step() if len(rates) < steps else None
+        assert max(rates) == pytest.approx(0.1) and rates.index(max(rates)) == pytest.approx(0.05 * steps, abs=2)
+        assert rates[-1] < 1e-4 and rates[0] < 0.01
+
+
+def test_paces_multiply_the_rate_of_the_convolutions():
+    model = LeNet5()
+    for paces in (False, True):
+        groups = recipe.make_optimizer(model, 0.1, "cpu", ("paces",) if paces else ()).param_groups
+        rates = {id(parameter): group["lr"] for group in groups for parameter in group["params"]}
+        for layer, pace in {**recipe.PACES, "classifier.0": 1, "classifier.2": 1}.items():
+            for parameter in model.get_submodule(layer).parameters():
+                assert rates[id(parameter)] == pytest.approx(0.1 * (pace if paces else 1))
+
+
+def correlated_gradients(weight, target, generator):
+    """Gradients of |weight x - target x|^2 for x whose entries rise and fall together, as pixels do."""
+    x = torch.randn(weight.shape[1], 64, generator=generator) * 0.1 + torch.randn(1, 64, generator=generator)
+    return (weight - target) @ x @ x.T / 64
+
+
+def test_rotated_adam_leaves_correlated_inputs_behind():
+    """Adam needs many more steps along the direction in which the inputs' differences lie."""
+    distances = {}
+    for make_optimizer in (torch.optim.Adam, recipe.RotatedAdam):
+        generator = torch.Generator().manual_seed(0)
+        weight, target = nn.Parameter(torch.zeros(8, 16)), torch.randn(8, 16, generator=generator)
+        optimizer = make_optimizer([weight], lr=0.02)
+        for _ in range(200):
+            weight.grad = correlated_gradients(weight.detach(), target, generator)
+            optimizer.step()
+        distances[make_optimizer] = (weight - target).norm().item()
+    assert distances[recipe.RotatedAdam] < 0.5 * distances[torch.optim.Adam]
+
+
+def test_rotated_adams_axes_are_the_eigenvectors_of_the_gradients_products():
+    generator = torch.Generator().manual_seed(0)
+    weight, mix = nn.Parameter(torch.zeros(4, 6)), torch.randn(6, 6, generator=generator)
+    optimizer = recipe.RotatedAdam([weight], lr=0.001)
+    for _ in range(400):
+        weight.grad = torch.randn(4, 6, generator=generator) @ mix
+        optimizer.step()
+    state = optimizer.state[weight]
+    for side in ("left", "right"):
+        basis = state[side]
+        torch.testing.assert_close(basis.T @ basis, torch.eye(len(basis)), atol=1e-5, rtol=0)
+    found = state["right"].T @ (mix.T @ mix) @ state["right"]
+    assert (found - found.diag().diag()).norm() < 0.5 * found.diag().norm()
+    assert found.diag()[0] == pytest.approx(torch.linalg.eigvalsh(mix.T @ mix).max().item(), rel=0.1)
+
+
+def test_what_rotated_adam_remembers_turns_with_its_axes():
+    generator, remembered = torch.Generator().manual_seed(0), torch.zeros(4, 6)
+    weight = nn.Parameter(torch.zeros(4, 6))
+    optimizer = recipe.RotatedAdam([weight], lr=0.001, betas=(0.95, 0.99))
+    for _ in range(50):
+        weight.grad = torch.randn(4, 6, generator=generator)
+        remembered.lerp_(weight.grad, 0.05)
+        optimizer.step()
+    state = optimizer.state[weight]
+    torch.testing.assert_close(state["left"] @ state["mean"] @ state["right"].T, remembered, atol=1e-5, rtol=0)
+
+
+def test_rotated_adam_is_adam_for_biases_and_weights_decay_by_the_rate():
+    ours, theirs = (nn.Parameter(torch.ones(5)) for _ in range(2))
+    optimizers = recipe.RotatedAdam([ours], lr=0.1), torch.optim.Adam([theirs], lr=0.1, betas=(0.9, 0.99))
+    for step in range(10):
+        ours.grad = theirs.grad = torch.arange(5.0) - step
+        for optimizer in optimizers:
+            optimizer.step()
+    torch.testing.assert_close(ours, theirs)
+    for ingredients in (("decay",), ("decay", "rotation")):
+        model = LeNet5()
+        before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+        for parameter in model.parameters():
+            parameter.grad = torch.zeros_like(parameter)
+        recipe.make_optimizer(model, 0.1, "cpu", ingredients).step()
+        for name, parameter in model.named_parameters():
+            torch.testing.assert_close(parameter, before[name] * (0.98 if parameter.ndim > 1 else 1))
+
+
+def test_the_recipes_optimizers():
+    assert type(recipe.make_optimizer(LeNet5(), 0.001, "cpu", recipe.RECIPES["classic"]["ingredients"])) is torch.optim.Adam
+    assert type(recipe.make_optimizer(LeNet5(), 0.001, "cpu", recipe.RECIPES["modern"]["ingredients"])) is recipe.RotatedAdam
+
+
+@pytest.mark.parametrize("names, expected", [({"avx2": True}, False), ({"avx512_bf16": True}, True), ({"amx_bf16": True}, True)])
+def test_bfloat16_only_where_the_processor_has_it(monkeypatch, names, expected):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: names)
+    assert recipe.in_bfloat16(("bfloat16",), "cpu") is expected
+    assert not recipe.in_bfloat16((), "cpu") and not recipe.in_bfloat16(("bfloat16",), "cuda")

@@ -1,0 +1,13 @@
+"""Scores are what one gets by hand."""
+
+import pytest
+import torch
+
+import report
+
+
+def test_expected_calibration_error_by_hand():
+    probabilities = torch.tensor([[0.9, 0.1], [0.9, 0.1], [0.4, 0.6], [0.4, 0.6]])
+    labels = torch.tensor([0, 1, 1, 1])
+    # two images at 0.9 of which half are right, two at 0.6 that are right: 2/4 * 0.4 + 2/4 * 0.4
+    assert report.expected_calibration_error(probabilities, labels) == pytest.approx(0.4)
