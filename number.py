@@ -31,6 +31,7 @@ SMALLEST = 6    # pixels: no digit that is smaller can be read
 
 SKIP = 2.0      # what it costs to leave out a piece as heavy as the others, in nats
 EACH = 0.3      # what a digit costs beyond the network's doubt, so that fewer digits are better
+MANY_DIGITS = 0.15  # what more digits cost a reading, as a share of the ink
 CUT = 0.25      # what it costs to cut a piece
 
 Candidates = namedtuple("Candidates", "groups boxes views pieces ink")
@@ -40,11 +41,12 @@ groups: list of tuples of pieces; boxes: int (N, 4), left, top, right, bottom in
 (28, 28), each group as MNIST frames it; pieces: a Pieces; ink: float, the mass of all the ink that is to be explained.
 """
 
-Pieces = namedtuple("Pieces", "label box mass at_edge cut height near")
+Pieces = namedtuple("Pieces", "label box mass at_edge cut height near bars")
 Pieces.__doc__ = """Connected pieces of ink.
 
 label: int (H, W), 0 paper, piece i is i + 1; box: int (N, 4); mass: float (N,), in pixels of full ink; at_edge: bool (N,),
-it lies along the picture's edge; cut: bool (N,), it is a part of a piece; height: float, that of a digit; near: bool (N, N).
+it lies along the picture's edge; cut: bool (N,), it is a part of a piece; height: float, that of a digit; near: bool (N, N);
+bars: float, the mass of long lines that something may hang on.
 """
 
 Found = namedtuple("Found", "digit probability probabilities box line view mass")
@@ -72,19 +74,20 @@ def find_pieces(look):
     mass = np.bincount(label.ravel(), soft.ravel(), minlength=n)[1:]
     rim = np.concatenate([label[0], label[-1], label[:, 0], label[:, -1]])
     at_edge = np.bincount(rim, minlength=n)[1:] > 0.35 * sizes(box).max(axis=1)
-    keep = may_be_writing(box, look.mask.shape)
+    keep = may_be_writing(box, mass, look.mask.shape)
     weight = mass * np.where(at_edge, 0.2, 1) * keep
     if weight.sum() <= 0:
         return None
     height = weighted_median(sizes(box).max(axis=1), weight)
     size = sizes(box).max(axis=1)
+    bars = mass[(size > 4 * sizes(box).min(axis=1)) & ~keep & (sizes(box).min(axis=1) > 0.5 * height)].sum()
     keep &= (size <= 3 * height) & (mass > 0.02 * weighted_median(mass, weight)) & ((size >= 5) | (mass >= 8))
     if not keep.any() or keep.sum() > MANY:
         return None
     kept = np.flatnonzero(keep)
     renumber = np.zeros(n, dtype=label.dtype)
     renumber[kept + 1] = np.arange(1, len(kept) + 1)
-    pieces = Pieces(renumber[label], box[kept], mass[kept], at_edge[kept], np.zeros(len(kept), dtype=bool), height, None)
+    pieces = Pieces(renumber[label], box[kept], mass[kept], at_edge[kept], np.zeros(len(kept), dtype=bool), height, None, bars)
     pieces = cut_touching(pieces, soft)
     return pieces._replace(near=find_near(pieces))
 
@@ -100,7 +103,7 @@ def weighted_median(values, weights):
     return float(values[order][np.searchsorted(total, total[-1] / 2)])
 
 
-def may_be_writing(box, shape):
+def may_be_writing(box, mass, shape):
     """Return bool (N,): not a bar four times as wide as high, not what spans the picture, not what is drawn round others."""
     high, wide = shape
     width, height = sizes(box).T
@@ -110,8 +113,9 @@ def may_be_writing(box, shape):
     for i in np.flatnonzero(size > 0.1 * max(shape)):
         margin = 0.04 * size[i]
         within = (box[:, :2] > box[i, :2] + margin).all(axis=1) & (box[:, 2:] < box[i, 2:] - margin).all(axis=1)
-        if (within & keep & (size > 0.25 * size[i])).any():  # a box, a circle, a drawn shape
-            keep[i] = False
+        drawn_round = (within & keep & (size > 0.25 * size[i])).any()  # a box, a circle, a drawn shape
+        table = mass[i] < 0.1 * width[i] * height[i] and (within & keep & (size > 0.03 * size[i])).sum() >= 3
+        keep[i] &= not (drawn_round or table)
     return keep
 
 
@@ -189,9 +193,16 @@ def find_candidates(look):
         return None
     boxes = np.array([join(pieces.box, group) for group in groups])
     views = [frame_group(look, pieces, group, box) for group, box in zip(groups, boxes)]
-    taken_out = 0 if look.lines is None else 0.5 * look.lines.sum()
-    ink = (pieces.mass * np.where(pieces.at_edge, 0.3, 1)).sum() + taken_out
+    ink = (pieces.mass * np.where(pieces.at_edge, 0.3, 1)).sum() + 0.5 * pieces.bars + short_lines(look, pieces.height)
     return Candidates(groups, boxes, views, pieces, float(ink))
+
+
+def short_lines(look, height):
+    """Return how many pixels of a look's lines are no longer than 2.5 digits are high, so perhaps a digit's strokes."""
+    if look.lines is None:
+        return 0
+    _, _, stats, _ = cv2.connectedComponentsWithStats(look.lines.view(np.uint8), connectivity=8)
+    return int(stats[1:, 4][stats[1:, 2:4].max(axis=1) < 2.5 * height].sum())
 
 
 def join(box, group):
@@ -418,16 +429,19 @@ def make_page(look, candidates, probabilities):
     chosen, _ = choose(candidates, probabilities)
     if not chosen:
         return None
+    lines = order_lines(candidates.boxes[chosen])
+    mass = np.array([candidates.pieces.mass[list(candidates.groups[i])].sum() for i in chosen])
+    lines = [line for line in lines if len(line) > 1 or len(mass) < 4 or mass[line[0]] > 0.35 * np.median(mass)]  # else a speck
     box = candidates.boxes[chosen]
     high, wide = look.mask.shape
     digits = []
-    for n, line in enumerate(order_lines(box)):
+    for n, line in enumerate(lines):
         for i in line:
             group, p = list(candidates.groups[chosen[i]]), probabilities[chosen[i]]
-            mass = candidates.pieces.mass[group].sum() * (0.3 if candidates.pieces.at_edge[group].any() else 1)
+            weight = mass[i] * (0.3 if candidates.pieces.at_edge[group].any() else 1)
             place = tuple(float(edge / side) for edge, side in zip(box[i], (wide, high, wide, high)))
-            digits.append(Found(int(p.argmax()), float(p.max()), p, place, n, candidates.views[chosen[i]], float(mass)))
-    return Page(digits, look.inverted, rate(digits, candidates.ink) - (0.05 if look.lines is not None else 0))
+            digits.append(Found(int(p.argmax()), float(p.max()), p, place, n, candidates.views[chosen[i]], float(weight)))
+    return Page(digits, look.inverted, rate(digits, candidates.ink) - (0.02 if look.lines is not None else 0))
 
 
 def rate(digits, ink):
@@ -436,12 +450,12 @@ def rate(digits, ink):
     Of two readings that explain the same ink, the one with fewer digits is right, most likely.
     """
     explained = sum(found.mass * found.probability for found in digits) / max(ink, 1e-9)
-    return explained - 0.15 * math.log(len(digits))
+    return explained - MANY_DIGITS * math.log(min(len(digits), 3))
 
 
 def is_clear(page):
     """Say whether a page is so good that no other look is needed: sure of every digit, and hardly any ink left out."""
-    return (page is not None and page.score + 0.15 * math.log(len(page.digits)) >= 0.9
+    return (page is not None and page.score + MANY_DIGITS * math.log(min(len(page.digits), 3)) >= 0.9
             and min(found.probability for found in page.digits) > 0.9)
 
 

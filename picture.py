@@ -111,7 +111,7 @@ def identify(file):
         return Image.open(file)
 
 
-def to_array(image, size):
+def to_array(image, size=256):
     """Return image as float32 (H, W, C), 0..1, C 1 or 3, upright, with at most `size` pixels on its long side.
 
     A transparent picture is laid on a ground that its ink contrasts with.

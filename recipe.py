@@ -4,10 +4,12 @@ The loop itself, train.py's, is the same for all.
 """
 
 import torch
-from torch.optim.lr_scheduler import OneCycleLR
+from torch.nn import functional as F
+from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 
 from distort import make_augment
+from hands import make_junk, other_hands
 from mnist import Batches
 from model import LeNet5
 
@@ -16,7 +18,8 @@ RECIPES = {
     "classic": dict(epochs=30, batch_size=64, lr=0.001, ingredients=()),
     # Ours: what each ingredient is worth is in the README's ablation table.
     "modern": dict(epochs=40, batch_size=512, lr=0.0045, ingredients=(
-        "rotation", "decay", "paces", "schedule", "averaging", "affine", "turns", "elastic", "strokes", "bfloat16")),
+        "rotation", "decay", "paces", "schedule", "averaging", "affine", "turns", "elastic", "strokes", "hands", "junk",
+        "bfloat16")),
 }
 
 
@@ -31,12 +34,32 @@ def prepare(settings, train_set, device):
     model = LeNet5().to(device, memory_format=torch.channels_last)  # the faster layout for these convolutions
     optimizer = make_optimizer(model, settings["lr"], device, ingredients)
     generator = torch.Generator().manual_seed(settings["seed"])
+    train_set = add_strangers(*train_set, ingredients, settings["seed"])
     train_loader = Batches(*train_set, settings["batch_size"], generator, make_augment(ingredients))
     steps = settings["epochs"] * len(train_loader)
     extras = dict(scheduler=make_schedule(optimizer, steps) if "schedule" in ingredients else None,
                   average=make_average(model) if "averaging" in ingredients else None,
                   bfloat16=in_bfloat16(ingredients, device))
     return model, optimizer, train_loader, extras
+
+
+def add_strangers(images, labels, ingredients, seed):
+    """Return (images, targets) to train on: with "hands", some of the ones and sevens in other hands; with "junk", a tenth as
+    many images more that are no digit.
+
+    The targets are labels, int64 (N,); with junk they are distributions, float (N + M, 10), a junk image's the uniform one.
+    Both are made on the CPU, with a generator of their own, so that no other random number changes.
+    """
+    device, generator = images.device, torch.Generator().manual_seed(seed)
+    plain, labels = images.cpu(), labels.cpu()
+    images, targets = plain, labels
+    if "hands" in ingredients:
+        images = other_hands(images, labels, generator)
+    if "junk" in ingredients:
+        junk = make_junk(plain, labels, generator)
+        targets = torch.cat([F.one_hot(labels, 10).float(), torch.full((len(junk), 10), 0.1)])
+        images = torch.cat([images, junk])
+    return images.to(device), targets.to(device)
 
 
 def make_average(model):
@@ -132,8 +155,8 @@ def make_optimizer(model, lr, device, ingredients=()):
 def make_schedule(optimizer, steps):
     """Return the learning rate's schedule: up to each group's rate in a twentieth of the steps, then down to nearly 0, in
     straight lines (Smith and Topin 2018, without the cycled momentum)."""
-    return OneCycleLR(optimizer, [group["lr"] for group in optimizer.param_groups], total_steps=steps, pct_start=0.05,
-                      anneal_strategy="linear", cycle_momentum=False)
+    rise = max(1, round(0.05 * steps))
+    return LambdaLR(optimizer, lambda step: min((step + 1) / rise, max(steps - step, 0.1) / max(steps - rise, 1)))
 
 
 def in_bfloat16(ingredients, device):
@@ -141,5 +164,6 @@ def in_bfloat16(ingredients, device):
 
     AVX512_BF16 or AMX, that is; without them it would be slower. On a GPU this network is too small for it to matter.
     """
-    cpu = torch.cpu.get_capabilities() if torch.device(device).type == "cpu" else {}
+    known = torch.device(device).type == "cpu" and hasattr(torch.cpu, "get_capabilities")  # since torch 2.9
+    cpu = torch.cpu.get_capabilities() if known else {}
     return "bfloat16" in ingredients and bool(cpu.get("avx512_bf16") or cpu.get("amx_bf16"))

@@ -59,7 +59,7 @@ def train(train_loader, model, loss_func, optimizer, device, *, scheduler=None, 
             average.update_parameters(model)
         losses.append(loss.detach())
         sizes.append(len(y))
-    losses = torch.stack(losses).double().cpu()  # one wait for the device per epoch, not one per batch
+    losses = torch.stack(losses).cpu().double()  # MPS has no float64; one wait for the device per epoch, not one per batch
     bad = (~losses.isfinite()).nonzero().flatten()
     if len(bad):
         raise FloatingPointError(f"the loss of batch {bad[0] + 1} of {len(losses)} is {losses[bad[0]].item()}")

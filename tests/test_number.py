@@ -1,0 +1,115 @@
+"""number.py tells digits in ink, and in which order they are read."""
+
+import itertools
+
+import numpy as np
+import pages
+import pictures
+import pytest
+from PIL import Image, ImageOps
+
+import number
+import predict
+from picture import PictureError
+
+
+def texts(model, images):
+    return [None if isinstance(reading, PictureError) else reading.text for reading in predict.predict_images(images, model)]
+
+
+def side_by_side(digits, gap=16, size=96):
+    """Return a page of digits, float (28, 28), in a line."""
+    page = np.zeros((2 * size, (size + gap) * len(digits) + 2 * gap), dtype=np.float32)
+    for i, digit in enumerate(digits):
+        ink = pictures.enlarge(digit, size)
+        page[size // 2:size // 2 + size, gap + i * (size + gap):gap + i * (size + gap) + size] = ink
+    return pictures.to_image(1 - 0.9 * page)
+
+
+@pytest.fixture(scope="module")
+def some():
+    """One clear digit of each class."""
+    digits, labels = pictures.digits(200, seed=3)
+    return [digits[labels.index(i)] for i in range(10)]
+
+
+# What it reads. The floors are well below what 100 pages of each kind gave, since 12 pages are few.
+
+@pytest.mark.parametrize("kind, floor", [(pages.line, 0.6), (pages.painted_line, 0.5), (pages.slanted_line, 0.5),
+                                         (pages.pencil_line, 0.5), (pages.boxes, 0.4)],
+                         ids=lambda value: getattr(value, "__name__", ""))
+def test_numbers_as_people_write_them(model, kind, floor):
+    images, wanted = pictures.make_numbers(kind, 12, seed=1)
+    assert np.mean([said == text for said, text in zip(texts(model, images), wanted)]) >= floor
+
+
+@pytest.mark.parametrize("n", [2, 3, 5, 8])
+def test_copies_of_a_digit_are_as_many_digits(model, some, n):
+    for i in (3, 6, 8):
+        (said,) = texts(model, [side_by_side([some[i]] * n)])
+        assert said == str(i) * n
+
+
+def test_a_negative_reads_alike(model, some):
+    page = side_by_side([some[i] for i in (2, 0, 2, 6)])
+    assert texts(model, [page, ImageOps.invert(page)]) == ["2026", "2026"]
+
+
+@pytest.mark.parametrize("degrees", [-10, 10])
+def test_a_slanting_line_reads_alike(model, some, degrees):
+    page = side_by_side([some[i] for i in (9, 0, 2, 1, 0)])
+    (said,) = texts(model, [page.rotate(degrees, Image.Resampling.BICUBIC, expand=True, fillcolor=255)])
+    assert said == "90210"
+
+
+def test_boxes_lie_on_their_digits(model, some):
+    page = side_by_side([some[i] for i in (4, 7)])
+    (reading,) = predict.predict_images([page], model)
+    centres = [(found.box[0] + found.box[2]) / 2 * page.width for found in reading.digits]
+    assert centres == pytest.approx([16 + 48, 16 + 48 + 112], abs=15)
+    assert reading.whole == pytest.approx(np.prod([found.probability for found in reading.digits]))
+
+
+# Lines
+
+@pytest.mark.parametrize("slope", [-0.4, -0.1, 0, 0.2])
+def test_lines_do_not_depend_on_the_order_of_pieces(slope):
+    rng = np.random.default_rng(0)
+    centre = np.array([(x, 100 * row + slope * x) for row in range(3) for x in range(0, 400, 50)]) + rng.uniform(-4, 4, (24, 2))
+    box = np.concatenate([centre - (15, 25), centre + (15, 25)], axis=1)
+    for seed in range(5):
+        order = np.random.default_rng(seed).permutation(len(box))
+        lines = number.order_lines(box[order])
+        assert [[order[i] for i in line] for line in lines] == [list(range(8 * row, 8 * row + 8)) for row in range(3)]
+
+
+@pytest.mark.parametrize("quarters", [1, 2, 3])
+def test_a_box_is_turned_back(quarters):
+    array = np.zeros((40, 60))
+    array[5:10, 20:50] = 1
+    turned = np.rot90(array, quarters)
+    rows, columns = np.nonzero(turned.any(1))[0], np.nonzero(turned.any(0))[0]
+    box = columns[0] / turned.shape[1], rows[0] / turned.shape[0], (columns[-1] + 1) / turned.shape[1], (rows[-1] + 1) / turned.shape[0]
+    assert number.turn_back(box, quarters) == pytest.approx((20 / 60, 5 / 40, 50 / 60, 10 / 40))
+
+
+# The choice
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_cheapest_cover_is_the_cheapest(seed):
+    rng = np.random.default_rng(seed)
+    members = frozenset(range(5))
+    groups = [(frozenset(c), i) for i, c in enumerate(c for n in (1, 2, 3) for c in itertools.combinations(range(5), n))]
+    costs, skip = rng.uniform(0, 3, len(groups)), rng.uniform(0, 2, 5)
+    price, taken = number.cheapest_cover(members, groups, costs, skip)
+
+    def cheapest(rest):  # by brute force
+        if not rest:
+            return 0.0
+        first = min(rest)
+        return min([skip[first] + cheapest(rest - {first})]
+                   + [costs[i] + cheapest(rest - group) for group, i in groups if first in group and group <= rest])
+
+    covered = [j for i in taken for j in groups[i][0]]
+    assert len(covered) == len(set(covered)) and price == pytest.approx(cheapest(members))
+    assert number.thriftiest_cover(members, groups, costs, skip)[0] >= price - 1e-9
