@@ -20,17 +20,18 @@ import numpy as np
 
 import picture
 from picture import NoDigit
+from pieces import edge_weight, find_pieces, sizes, weighted_median
 
 COARSE = 256    # pixels on the long side of the first look: strokes shaded with a pencil close up
 FINE = 1600     # of the closest look
 SMALL = 52      # pixels: digits that the first look sees smaller than this are looked at again, closer;
 TALL = 72       # then they are about this tall
-MANY = 400      # pieces: more are noise, or print
 AT_MOST = 4     # pieces in one digit
 SMALLEST = 6    # pixels: no digit that is smaller can be read
 
 SKIP = 2.0      # what it costs to leave out a piece as heavy as the others, in nats
 EACH = 0.3      # what a digit costs beyond the network's doubt, so that fewer digits are better
+CLEAR = 0.9    # share of the ink explained, and the least probability of a digit: then no other look is needed
 MANY_DIGITS = 0.15  # what more digits cost a reading, as a share of the ink
 CUT = 0.25      # what it costs to cut a piece
 
@@ -39,14 +40,6 @@ Candidates.__doc__ = """Groups of pieces of ink that could be a digit.
 
 groups: list of tuples of pieces; boxes: int (N, 4), left, top, right, bottom in pixels, of the groups; views: list of uint8
 (28, 28), each group as MNIST frames it; pieces: a Pieces; ink: float, the mass of all the ink that is to be explained.
-"""
-
-Pieces = namedtuple("Pieces", "label box mass at_edge cut height near bars")
-Pieces.__doc__ = """Connected pieces of ink.
-
-label: int (H, W), 0 paper, piece i is i + 1; box: int (N, 4); mass: float (N,), in pixels of full ink; at_edge: bool (N,),
-it lies along the picture's edge; cut: bool (N,), it is a part of a piece; height: float, that of a digit; near: bool (N, N);
-bars: float, the mass of long lines that something may hang on.
 """
 
 Found = namedtuple("Found", "digit probability probabilities box line view mass")
@@ -58,125 +51,6 @@ line: int, counted from 0; view: uint8 (28, 28), what the network saw; mass: flo
 
 Page = namedtuple("Page", "digits inverted score")
 Page.__doc__ = """What was read in a picture: digits, list of Found in reading order; inverted as in Look; score: see rate()."""
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Pieces of ink
-
-def find_pieces(look):
-    """Return the Pieces in a look that may be digits or parts of digits, or None if there are none, or far too many."""
-    soft = np.minimum(look.ink / look.level, 1)
-    n, label, stats, _ = cv2.connectedComponentsWithStats(look.mask.view(np.uint8), connectivity=8)
-    if n == 1:
-        return None
-    box = stats[1:, :4].astype(np.int64)
-    box[:, 2:] += box[:, :2]
-    mass = np.bincount(label.ravel(), soft.ravel(), minlength=n)[1:]
-    rim = np.concatenate([label[0], label[-1], label[:, 0], label[:, -1]])
-    at_edge = np.bincount(rim, minlength=n)[1:] > 0.35 * sizes(box).max(axis=1)
-    keep = may_be_writing(box, mass, look.mask.shape)
-    weight = mass * np.where(at_edge, 0.2, 1) * keep
-    if weight.sum() <= 0:
-        return None
-    height = weighted_median(sizes(box).max(axis=1), weight)
-    size = sizes(box).max(axis=1)
-    bars = mass[(size > 4 * sizes(box).min(axis=1)) & ~keep & (sizes(box).min(axis=1) > 0.5 * height)].sum()
-    keep &= (size <= 3 * height) & (mass > 0.02 * weighted_median(mass, weight)) & ((size >= 5) | (mass >= 8))
-    if not keep.any() or keep.sum() > MANY:
-        return None
-    kept = np.flatnonzero(keep)
-    renumber = np.zeros(n, dtype=label.dtype)
-    renumber[kept + 1] = np.arange(1, len(kept) + 1)
-    pieces = Pieces(renumber[label], box[kept], mass[kept], at_edge[kept], np.zeros(len(kept), dtype=bool), height, None, bars)
-    pieces = cut_touching(pieces, soft)
-    return pieces._replace(near=find_near(pieces))
-
-
-def sizes(box):
-    """Return int (N, 2): width and height of boxes (N, 4)."""
-    return box[:, 2:] - box[:, :2]
-
-
-def weighted_median(values, weights):
-    order = np.argsort(values)
-    total = np.cumsum(weights[order])
-    return float(values[order][np.searchsorted(total, total[-1] / 2)])
-
-
-def may_be_writing(box, mass, shape):
-    """Return bool (N,): not a bar four times as wide as high, not what spans the picture, not what is drawn round others."""
-    high, wide = shape
-    width, height = sizes(box).T
-    size = np.maximum(width, height)
-    spans = ((box[:, 0] == 0) & (box[:, 2] == wide)) | ((box[:, 1] == 0) & (box[:, 3] == high))
-    keep = (width <= 4 * height) & ~(spans & (size > 4 * np.minimum(width, height)))
-    for i in np.flatnonzero(size > 0.1 * max(shape)):
-        margin = 0.04 * size[i]
-        within = (box[:, :2] > box[i, :2] + margin).all(axis=1) & (box[:, 2:] < box[i, 2:] - margin).all(axis=1)
-        drawn_round = (within & keep & (size > 0.25 * size[i])).any()  # a box, a circle, a drawn shape
-        table = mass[i] < 0.1 * width[i] * height[i] and (within & keep & (size > 0.03 * size[i])).sum() >= 3
-        keep[i] &= not (drawn_round or table)
-    return keep
-
-
-def find_near(pieces):
-    """Return bool (N, N): pieces so near to one another that they may be parts of one digit."""
-    box, size = pieces.box, sizes(pieces.box).max(axis=1)
-    apart = np.maximum(box[:, None, :2] - box[None, :, 2:], box[None, :, :2] - box[:, None, 2:]).max(axis=2)
-    near = apart <= 0.3 * np.maximum(size[:, None], size[None, :])
-    np.fill_diagonal(near, False)
-    return near
-
-
-def cut_touching(pieces, soft):
-    """Return pieces with those that are wider than high cut where digits may touch; each part is a piece of its own."""
-    width, height = sizes(pieces.box).T
-    wide = np.flatnonzero((width > 1.1 * height) & (height > 0.5 * pieces.height) & (height < 2 * pieces.height))
-    if len(wide) == 0 or len(wide) > 40:
-        return pieces
-    label, box, mass, cut = pieces.label, list(pieces.box), list(pieces.mass), list(pieces.cut)
-    for i in wide:
-        left, top, right, bottom = box[i]
-        here = label[top:bottom, left:right]
-        y, x = np.nonzero(here == i + 1)
-        cuts = find_cuts(here == i + 1)
-        part = sum((x + slope * (y - (bottom - top) / 2) > where).astype(int) for where, slope in cuts)
-        if not cuts or np.ptp(part) == 0:
-            continue
-        for n, k in enumerate(np.unique(part)):
-            px, py = x[part == k], y[part == k]
-            each = i if n == 0 else len(box)  # the first part keeps the piece's number
-            if n > 0:
-                box.append(None), mass.append(0), cut.append(True)
-            here[py, px] = each + 1
-            box[each], mass[each], cut[each] = outline(px + left, py + top), soft[py + top, px + left].sum(), True
-    more = np.zeros(len(box) - len(pieces.box), dtype=bool)
-    return pieces._replace(box=np.array(box), mass=np.array(mass), cut=np.array(cut),
-                           at_edge=np.concatenate([pieces.at_edge, more]))
-
-
-def outline(x, y):
-    """Return the box (left, top, right, bottom) of pixels."""
-    return np.array([x.min(), y.min(), x.max() + 1, y.max() + 1])
-
-
-def find_cuts(mask, most=3):
-    """Return [(x at half of the height, slope)] of the lines across a bool mask that cross little ink, from left to right."""
-    height, width = mask.shape
-    y, x = np.nonzero(mask)
-    pen = picture.stroke_width(mask)
-    crossed = []
-    for slope in (-0.5, -0.25, 0, 0.25, 0.5):
-        column = np.clip(np.round(x + slope * (y - height / 2)).astype(int), 0, width - 1)
-        ink = np.bincount(column, minlength=width)
-        crossed += [(ink[at] + 0.2 * abs(slope) * pen, at, slope) for at in range(int(0.2 * height), int(width - 0.2 * height))]
-    cuts = []
-    for ink, at, slope in sorted(crossed):
-        if ink > 2.2 * pen or len(cuts) == most:
-            break
-        if all(abs(at - other) > 0.25 * height for other, _ in cuts):
-            cuts.append((at, slope))
-    return sorted(cuts)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -193,7 +67,7 @@ def find_candidates(look):
         return None
     boxes = np.array([join(pieces.box, group) for group in groups])
     views = [frame_group(look, pieces, group, box) for group, box in zip(groups, boxes)]
-    ink = (pieces.mass * np.where(pieces.at_edge, 0.3, 1)).sum() + 0.5 * pieces.bars + short_lines(look, pieces.height)
+    ink = (pieces.mass * edge_weight(pieces.at_edge)).sum() + 0.5 * pieces.bars + short_lines(look, pieces.height)
     return Candidates(groups, boxes, views, pieces, float(ink))
 
 
@@ -375,19 +249,19 @@ def read_picture(image, invert=None):
             if turned is not None and turned.score > best.score + 0.1 and len(turned.digits) >= 3:
                 digits = [found._replace(box=turn_back(found.box, quarters)) for found in turned.digits]
                 best = turned._replace(digits=digits)
-    if best is None or best.digits[0].probability < LEAST and len(best.digits) == 1:
+    if best is None or best.score < LEAST:
         blank = next(picture.looks(at_size(whole, COARSE), invert), None) is None
         raise NoDigit("no digit found: " + ("the picture is blank" if blank else "nothing in it looks like a digit"))
     return best
 
 
-LEAST = 0.25  # probability: the network's best guess at what is no digit stays below, more often than not
+LEAST = 0.2  # of a Page's score: of noise and empty pages, sure digits explain hardly any ink; real digits stay above
 
 
 def read_upright(whole, invert):
     """Read an array, float (H, W, C), as read_picture() does; it returns a Page or None."""
     full = max(whole.shape[:2])
-    shares = (0.5, 0.25, 1.0) if full > 64 else (1.0, 0.5)  # the small ones are cut to the digit
+    shares = (0.5, 0.25, 1.0) if full > 160 else (1.0, 0.5, 0.25)  # the small ones are cut to the digit
     best = yield from read_looks(at_size(whole, COARSE), invert, shares)
     height = digit_height(best, whole.shape) if best is not None else 0
     if full <= 1.2 * COARSE or (is_clear(best) and height * COARSE / full >= SMALL):
@@ -417,7 +291,7 @@ def read_looks(array, invert, *looking):
         if framed:  # most likely framed already: the network judges both views
             probabilities = (probabilities[:-1] + probabilities[-1:]) / 2
         page = make_page(look, candidates, probabilities)
-        if page is not None and (best is None or page.score > best.score + 0.01):
+        if page is not None and (best is None or page.score > best.score + 0.05):
             best = page
         if is_clear(best):
             break
@@ -438,7 +312,8 @@ def make_page(look, candidates, probabilities):
     for n, line in enumerate(lines):
         for i in line:
             group, p = list(candidates.groups[chosen[i]]), probabilities[chosen[i]]
-            weight = mass[i] * (0.3 if candidates.pieces.at_edge[group].any() else 1)
+            at_edge = candidates.pieces.at_edge[group].max()
+            weight = mass[i] * edge_weight(at_edge) * (0.3 if at_edge > 1 else 1)  # the last is a bar along a whole side
             place = tuple(float(edge / side) for edge, side in zip(box[i], (wide, high, wide, high)))
             digits.append(Found(int(p.argmax()), float(p.max()), p, place, n, candidates.views[chosen[i]], float(weight)))
     return Page(digits, look.inverted, rate(digits, candidates.ink) - (0.02 if look.lines is not None else 0))
@@ -455,8 +330,8 @@ def rate(digits, ink):
 
 def is_clear(page):
     """Say whether a page is so good that no other look is needed: sure of every digit, and hardly any ink left out."""
-    return (page is not None and page.score + MANY_DIGITS * math.log(min(len(page.digits), 3)) >= 0.9
-            and min(found.probability for found in page.digits) > 0.9)
+    return (page is not None and page.score + MANY_DIGITS * math.log(min(len(page.digits), 3)) >= CLEAR
+            and min(found.probability for found in page.digits) > CLEAR)
 
 
 def mean_probability(page):

@@ -261,6 +261,10 @@ def looks(array, invert=None, shares=(0.5, 0.25, 1.0), length=None):
             look = Look(ink, ink > threshold * level, level, inverted, None)
             found.append(look)
             yield look
+    if found and max(array.shape[:2]) <= 64:  # specks are as large as strokes: without what is smaller than a stroke
+        look = found[0]
+        calm = cv2.medianBlur(np.minimum(look.ink / look.level, 1).astype(np.float32), 3)
+        yield look._replace(ink=calm * look.level, mask=calm > 0.5)
     for look in found:
         lines = find_ruling(look.mask, length)
         if lines.sum() > 0.05 * look.mask.sum():

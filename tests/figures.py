@@ -20,8 +20,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import draw  # noqa: E402
 import mnist  # noqa: E402
+import number  # noqa: E402
 import picture  # noqa: E402
 import pictures  # noqa: E402
+import pieces  # noqa: E402
 import plots  # noqa: E402
 import predict  # noqa: E402
 import recipe  # noqa: E402
@@ -103,15 +105,18 @@ def plot_chain(photo, model):
     from matplotlib.figure import Figure
 
     array = picture.to_array(photo)
-    difference, exact = picture.subtract_paper(array)
-    ink, _ = picture.find_ink(difference)
-    mask, level = picture.find_digit(ink, exact)
-    framed = picture.frame(ink, mask, level)
+    difference, _ = picture.subtract_paper(array, 0.5)
+    look = next(picture.looks(array))
+    candidates = number.find_candidates(look)
+    main = max(range(len(candidates.boxes)), key=lambda i: pieces.sizes(candidates.boxes[i][None]).max())
+    left, top, right, bottom = candidates.boxes[main]
+    mask = np.zeros_like(look.mask)
+    mask[top:bottom, left:right] = look.mask[top:bottom, left:right]
     (reading,) = predict.predict_images([photo], model)
     steps = [("1  the photograph", array, {}), ("2  minus the paper", 0.5 + difference, {}),
-             ("3  ink: distance from\npaper along one colour axis", ink, dict(cmap="gray")),
-             ("4  above half of full ink,\nthe heaviest piece", mask, dict(cmap="gray")),
-             ("5  20x20, centre of mass\nin the middle of 28x28", framed, dict(cmap="gray")),
+             ("3  ink: distance from\npaper along one colour axis", look.ink, dict(cmap="gray")),
+             ("4  above half of full ink;\npieces that may be a digit", mask, dict(cmap="gray")),
+             ("5  20x20, centre of mass\nin the middle of 28x28", candidates.views[main], dict(cmap="gray")),
              ("6  resized to 32x32:\nLeNet-5's input", reading.input, dict(cmap="gray"))]
     figure = Figure(figsize=(9.4, 5.6), layout="constrained")
     grid = figure.subplots(2, 4)

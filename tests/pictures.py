@@ -169,7 +169,7 @@ def said(reading):
 
     if isinstance(reading, picture.PictureError):
         return None, False
-    return getattr(reading, "text", str(reading.digit)), reading.probability >= predict.SURE
+    return reading.text, reading.whole >= predict.SURE
 
 
 def distance(a, b):

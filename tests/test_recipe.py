@@ -28,7 +28,7 @@ def test_schedule_fits_itself_to_the_number_of_steps():
             optimizer.step()
             scheduler.step() if len(rates) < steps else None
         assert max(rates) == pytest.approx(0.1) and rates.index(max(rates)) == pytest.approx(0.05 * steps, abs=2)
-        assert rates[-1] < 1e-4 and rates[0] < 0.01
+        assert rates[-1] == pytest.approx(0.1 / (0.95 * steps)) and rates[0] == pytest.approx(0.1 / (0.05 * steps))
 
 
 def test_paces_multiply_the_rate_of_the_convolutions():

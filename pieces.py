@@ -1,0 +1,142 @@
+"""Pieces of ink: connected, and cut where digits may touch; too many rather than too few, since number.py joins them again.
+
+    pieces = find_pieces(look)       of a picture.Look, without what is drawn round others, bars and specks
+"""
+
+from collections import namedtuple
+
+import cv2
+import numpy as np
+
+from picture import stroke_width
+
+MANY = 400      # pieces: more are noise, or print
+
+Pieces = namedtuple("Pieces", "label box mass at_edge cut height near bars")
+Pieces.__doc__ = """Connected pieces of ink.
+
+label: int (H, W), 0 paper, piece i is i + 1; box: int (N, 4); mass: float (N,), in pixels of full ink; at_edge: float (N,),
+how much of its length lies on the picture's edge, 0..1; cut: bool (N,), it is a part of a piece; height: float, that of a digit; near: bool (N, N);
+bars: float, the mass of long lines that something may hang on.
+"""
+
+
+def find_pieces(look):
+    """Return the Pieces in a look that may be digits or parts of digits, or None if there are none, or far too many."""
+    soft = np.minimum(look.ink / look.level, 1)
+    n, label, stats, _ = cv2.connectedComponentsWithStats(look.mask.view(np.uint8), connectivity=8)
+    if n == 1:
+        return None
+    box = stats[1:, :4].astype(np.int64)
+    box[:, 2:] += box[:, :2]
+    mass = np.bincount(label.ravel(), soft.ravel(), minlength=n)[1:]
+    rim = np.concatenate([label[0], label[-1], label[:, 0], label[:, -1]])
+    at_edge = np.bincount(rim, minlength=n)[1:] / sizes(box).max(axis=1)
+    keep = may_be_writing(box, mass, look.mask.shape)
+    weight = mass * edge_weight(at_edge) * keep
+    if weight.sum() <= 0:
+        return None
+    height = weighted_median(sizes(box).max(axis=1), weight)
+    size = sizes(box).max(axis=1)
+    bars = mass[(size > 4 * sizes(box).min(axis=1)) & ~keep & (sizes(box).min(axis=1) > 0.5 * height)].sum()
+    keep &= (size <= 3 * height) & (mass > 0.02 * weighted_median(mass, weight)) & ((size >= 5) | (mass >= 8))
+    if not keep.any() or keep.sum() > MANY:
+        return None
+    kept = np.flatnonzero(keep)
+    renumber = np.zeros(n, dtype=label.dtype)
+    renumber[kept + 1] = np.arange(1, len(kept) + 1)
+    pieces = Pieces(renumber[label], box[kept], mass[kept], at_edge[kept], np.zeros(len(kept), dtype=bool), height, None, bars)
+    pieces = cut_touching(pieces, soft)
+    return pieces._replace(near=find_near(pieces))
+
+
+def sizes(box):
+    """Return int (N, 2): width and height of boxes (N, 4)."""
+    return box[:, 2:] - box[:, :2]
+
+
+def edge_weight(at_edge):
+    """Return how much a piece counts that lies along the picture's edge with that much of its length: a table, a finger."""
+    return np.where(at_edge > 0.35, 0.3, 1)
+
+
+def weighted_median(values, weights):
+    order = np.argsort(values)
+    total = np.cumsum(weights[order])
+    return float(values[order][np.searchsorted(total, total[-1] / 2)])
+
+
+def may_be_writing(box, mass, shape):
+    """Return bool (N,): not a bar four times as wide as high, not what spans the picture, not what is drawn round others."""
+    high, wide = shape
+    width, height = sizes(box).T
+    size = np.maximum(width, height)
+    spans = ((box[:, 0] == 0) & (box[:, 2] == wide)) | ((box[:, 1] == 0) & (box[:, 3] == high))
+    keep = (width <= 4 * height) & ~(spans & (size > 4 * np.minimum(width, height)))
+    for i in np.flatnonzero(size > 0.1 * max(shape)):
+        margin = 0.04 * size[i]
+        within = (box[:, :2] > box[i, :2] + margin).all(axis=1) & (box[:, 2:] < box[i, 2:] - margin).all(axis=1)
+        drawn_round = (within & keep & (size > 0.25 * size[i])).any()  # a box, a circle, a drawn shape
+        table = mass[i] < 0.1 * width[i] * height[i] and (within & keep & (size > 0.03 * size[i])).sum() >= 3
+        keep[i] &= not (drawn_round or table)
+    return keep
+
+
+def find_near(pieces):
+    """Return bool (N, N): pieces so near to one another that they may be parts of one digit."""
+    box, size = pieces.box, sizes(pieces.box).max(axis=1)
+    apart = np.maximum(box[:, None, :2] - box[None, :, 2:], box[None, :, :2] - box[:, None, 2:]).max(axis=2)
+    near = apart <= 0.3 * np.maximum(size[:, None], size[None, :])
+    np.fill_diagonal(near, False)
+    return near
+
+
+def cut_touching(pieces, soft):
+    """Return pieces with those that are wider than high cut where digits may touch; each part is a piece of its own."""
+    width, height = sizes(pieces.box).T
+    wide = np.flatnonzero((width > 1.1 * height) & (height > 0.5 * pieces.height) & (height < 2 * pieces.height))
+    if len(wide) == 0 or len(wide) > 40:
+        return pieces
+    label, box, mass, cut = pieces.label, list(pieces.box), list(pieces.mass), list(pieces.cut)
+    for i in wide:
+        left, top, right, bottom = box[i]
+        here = label[top:bottom, left:right]
+        y, x = np.nonzero(here == i + 1)
+        cuts = find_cuts(here == i + 1)
+        part = sum((x + slope * (y - (bottom - top) / 2) > where).astype(int) for where, slope in cuts)
+        if not cuts or np.ptp(part) == 0:
+            continue
+        for n, k in enumerate(np.unique(part)):
+            px, py = x[part == k], y[part == k]
+            each = i if n == 0 else len(box)  # the first part keeps the piece's number
+            if n > 0:
+                box.append(None), mass.append(0), cut.append(True)
+            here[py, px] = each + 1
+            box[each], mass[each], cut[each] = outline(px + left, py + top), soft[py + top, px + left].sum(), True
+    more = np.zeros(len(box) - len(pieces.box))
+    return pieces._replace(box=np.array(box), mass=np.array(mass), cut=np.array(cut),
+                           at_edge=np.concatenate([pieces.at_edge, more]))
+
+
+def outline(x, y):
+    """Return the box (left, top, right, bottom) of pixels."""
+    return np.array([x.min(), y.min(), x.max() + 1, y.max() + 1])
+
+
+def find_cuts(mask, most=3):
+    """Return [(x at half of the height, slope)] of the lines across a bool mask that cross little ink, from left to right."""
+    height, width = mask.shape
+    y, x = np.nonzero(mask)
+    pen = stroke_width(mask)
+    crossed = []
+    for slope in (-0.5, -0.25, 0, 0.25, 0.5):
+        column = np.clip(np.round(x + slope * (y - height / 2)).astype(int), 0, width - 1)
+        ink = np.bincount(column, minlength=width)
+        crossed += [(ink[at] + 0.2 * abs(slope) * pen, at, slope) for at in range(int(0.2 * height), int(width - 0.2 * height))]
+    cuts = []
+    for ink, at, slope in sorted(crossed):
+        if ink > 2.2 * pen or len(cuts) == most:
+            break
+        if all(abs(at - other) > 0.25 * height for other, _ in cuts):
+            cuts.append((at, slope))
+    return sorted(cuts)
