@@ -212,8 +212,7 @@ def plot_readings(pictures, readings, titles):
             seen.text(0, 0.5, "no reading:\n" + title.replace(": ", ":\n"), va="center", transform=seen.transAxes,
                       fontsize=9, color=WRONG)
             continue
-        left, top, right, bottom = (edge * side for edge, side in zip(reading.box, 2 * array.shape[1::-1]))
-        box(picture, left - 0.5, top - 0.5, right - left, bottom - top, WRONG, 1.5)
+        mark_digits(picture, reading, array.shape)
         seen.imshow(reading.input, cmap="gray", vmin=0, vmax=255)
         bars.axis("on")
         plot_bars(bars, reading.probabilities)
@@ -223,11 +222,21 @@ def plot_readings(pictures, readings, titles):
             bars.set_xlabel("probability (%)", fontsize=9 if columns == 1 else 7)
         if columns == 1:
             bars.set_ylabel("digit", fontsize=9)
-            picture.set_title("picture, box: the digit", fontsize=10)
+            picture.set_title("picture, boxes: the digits" if len(reading.digits) > 1 else "picture, box: the digit", fontsize=10)
             seen.set_title("what the network sees", fontsize=10)
     if columns > 1:
         figure.suptitle("picture with the digit found, what the network sees, probability of each digit", fontsize=10)
     return figure
+
+
+def mark_digits(ax, reading, shape):
+    """Draw a box round each digit of a reading on ax, which shows a picture of that shape; of several, with what was read."""
+    height, width = shape[:2]
+    for found in reading.digits:
+        left, top, right, bottom = found.box[0] * width, found.box[1] * height, found.box[2] * width, found.box[3] * height
+        box(ax, left - 0.5, top - 0.5, right - left, bottom - top, WRONG, 1.5 if len(reading.digits) == 1 else 0.8)
+        if len(reading.digits) > 1:
+            ax.text(left, top - 2, str(found.digit), color=WRONG, fontsize=9, va="bottom")
 
 
 def as_rgb(array):

@@ -1,7 +1,7 @@
 """Make the README's figures that no run of train.py draws.
 
     python tests/figures.py        the network, and what it makes of pictures: Assets/architecture.png, predictions.png,
-                                   photo.jpg, chain.png, explain.png, filters.png and draw.png
+                                   photo.jpg, chain.png, explain.png, number.jpg, number.png, filters.png, draw.png
     python tests/figures.py gif    trains for eight epochs, half a minute, and writes Assets/training.gif
 
 The pictures come from MNIST's validation digits, some by the generator in pictures.py, so anybody gets the same ones.
@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import draw  # noqa: E402
 import mnist  # noqa: E402
 import number  # noqa: E402
+import pages  # noqa: E402
 import picture  # noqa: E402
 import pictures  # noqa: E402
 import pieces  # noqa: E402
@@ -301,6 +302,9 @@ if __name__ == "__main__":
         photo = Image.open(utils.ASSETS / "photo.jpg")
         utils.save_figure(plot_chain(photo, model), utils.ASSETS / "chain.png")
         predict.single_predict(utils.ASSETS / "photo.jpg", model=model, save=utils.ASSETS / "explain.png", explain=True)
+        (page,), _ = pictures.make_numbers(pages.page, 1, seed=4)
+        page.convert("RGB").save(utils.ASSETS / "number.jpg", quality=85)
+        predict.single_predict(utils.ASSETS / "number.jpg", model=model, save=utils.ASSETS / "number.png")
         utils.save_figure(draw_seven(model), utils.ASSETS / "draw.png")
         images, labels = mnist.split_validation(*mnist.load_mnist(train=True))[1]
         utils.save_figure(plot_filters(model, images[labels == 0][0]), utils.ASSETS / "filters.png")
