@@ -32,6 +32,7 @@ SMALLEST = 6    # pixels: no digit that is smaller can be read
 SKIP = 2.0      # what it costs to leave out a piece as heavy as the others, in nats
 EACH = 0.3      # what a digit costs beyond the network's doubt, so that fewer digits are better
 CLEAR = 0.9    # share of the ink explained, and the least probability of a digit: then no other look is needed
+GOOD = 0.75     # of a Page's score: then digits that are large enough are not looked at closer, which costs ten times as much
 MANY_DIGITS = 0.15  # what more digits cost a reading, as a share of the ink
 CUT = 0.25      # what it costs to cut a piece
 
@@ -264,7 +265,7 @@ def read_upright(whole, invert):
     shares = (0.5, 0.25, 1.0) if full > 160 else (1.0, 0.5, 0.25)  # the small ones are cut to the digit
     best = yield from read_looks(at_size(whole, COARSE), invert, shares)
     height = digit_height(best, whole.shape) if best is not None else 0
-    if full <= 1.2 * COARSE or (is_clear(best) and height * COARSE / full >= SMALL):
+    if full <= 1.2 * COARSE or (height * COARSE / full >= SMALL and best.score >= GOOD):
         return best
     small = best is not None and height * COARSE / full < SMALL
     size = int(min(full, FINE, TALL * full / height)) if small else min(full, 1024)
