@@ -1,21 +1,27 @@
 """MNIST in memory: its images as LeNet-5 takes them, the split, and batches.
 
-Importing this module is quick: torchvision is imported by the function that needs it.
+Importing this module is quick: torchvision is imported by the function that fetches what is missing.
 """
 
+import contextlib
+import gzip
 import hashlib
+import math
+import tempfile
+import zlib
 from pathlib import Path
 
 import torch
 from torch.nn import functional as F
 
+import utils
 from utils import DATA, MEAN, STD, LeNetError
 
 N_TRAINING = 55_000  # of the 60,000 training images;
 N_VALIDATION = 5_000  # the rest: they choose the epoch and every setting
 
-# MD5 sums of the unpacked files; torchvision knows those of the archives.
-UNPACKED_MD5 = {
+# The archives, NAME.gz, and the MD5 sums of what is packed in them (torchvision knows those of the archives).
+MD5 = {
     "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
     "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
     "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
@@ -26,42 +32,66 @@ UNPACKED_MD5 = {
 def load_mnist(train, data_dir=DATA):
     """Return MNIST's 60,000 training (train=True) or 10,000 test images and their labels.
 
-    images: uint8 (N, 1, 32, 32), 0 paper .. 255 ink; labels: int64 (N,). torchvision unpacks the archives in
-    data_dir/MNIST/raw and fetches missing ones. Raises LeNetError if a file is damaged or can't be had.
+    images: uint8 (N, 1, 32, 32), 0 paper .. 255 ink; labels: int64 (N,). The archives in data_dir/MNIST/raw are read as
+    they are, nothing is unpacked beside them. Missing ones are fetched. Raises LeNetError if a file is damaged or can't
+    be had.
     """
-    from torchvision.datasets import MNIST
+    images, labels = read_mnist(train, data_dir)
+    return resize(images), labels
 
-    raw = Path(data_dir) / "MNIST" / "raw"
-    for name, md5 in MNIST.resources:
-        if (raw / name).exists() and _md5(raw / name) != md5:
-            raise LeNetError(f"{raw / name} is damaged (its MD5 is not {md5}): delete it to fetch it again, "
-                             "or restore it with git checkout")
-        unpacked = raw / name.removesuffix(".gz")
-        if unpacked.exists() and _md5(unpacked) != UNPACKED_MD5[unpacked.name]:
-            _remove(unpacked)  # half unpacked, say; torchvision unpacks the archive again if a file is missing
+
+def read_mnist(train, data_dir=DATA):
+    """Return load_mnist's images at their own size, uint8 (N, 28, 28), and labels; raises what load_mnist raises."""
+    raw, part = Path(data_dir) / "MNIST" / "raw", "train" if train else "t10k"
+    images = _read_idx(raw, f"{part}-images-idx3-ubyte", 16).view(-1, 28, 28)
+    labels = _read_idx(raw, f"{part}-labels-idx1-ubyte", 8)
+    return images, labels.long()
+
+
+def _read_idx(raw, name, header):
+    """Return the bytes after the header of the IDX file called name, uint8 (N,): of raw/name.gz, of raw/name, which
+    somebody has unpacked, or fetched."""
+    path = next((path for path in (raw / f"{name}.gz", raw / name) if path.exists()), raw / f"{name}.gz")
     try:
-        dataset = MNIST(str(data_dir), train=train, download=True)
-    except (OSError, RuntimeError) as error:
-        missing = [name for name, _ in MNIST.resources if not (raw / name).exists()]
-        if missing:
-            raise LeNetError(f"MNIST is incomplete and could not be fetched: put {', '.join(missing)} "
-                             f"into {raw}") from error
-        raise LeNetError(f"MNIST could not be unpacked in {raw}: {error}") from error
-    return resize(dataset.data), dataset.targets
-
-
-def _md5(path):
-    try:
-        return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+        content = path.read_bytes()
+    except FileNotFoundError:
+        content = _fetch(raw, path.name)
     except OSError as error:
         raise LeNetError(f"{path} can't be read: {error.strerror}") from error
+    with contextlib.suppress(OSError, EOFError, zlib.error):  # a damaged archive: then content is no IDX file
+        content = gzip.decompress(content) if path.suffix == ".gz" else content
+    if hashlib.md5(content, usedforsecurity=False).hexdigest() != MD5[name]:
+        what = "holds other data than MNIST's" if _is_idx(content) else "is damaged"
+        raise LeNetError(f"{path} {what}: move it away to fetch MNIST's, or restore it with git checkout")
+    return torch.frombuffer(bytearray(content), dtype=torch.uint8, offset=header)
 
 
-def _remove(path):
-    try:
-        path.unlink()
-    except OSError as error:
-        raise LeNetError(f"{path} is damaged and can't be replaced: {error.strerror}") from error
+def _is_idx(content):
+    """Say whether content is a whole IDX file of bytes: 0, 0, 8, number of dimensions, these as 32-bit numbers, data."""
+    header = 4 + 4 * content[3] if content[:3] == b"\0\0\x08" and len(content) > 3 else 0
+    sizes = [int.from_bytes(content[i:i + 4], "big") for i in range(4, header, 4)]
+    return header > 0 and len(content) == header + math.prod(sizes)
+
+
+def _fetch(raw, name):
+    """Return the content of the archive called name from one of torchvision's mirrors; keep it in raw, if that can be."""
+    from torchvision.datasets import MNIST
+    from torchvision.datasets.utils import download_url
+
+    archives = dict(MNIST.resources)
+    with tempfile.TemporaryDirectory() as folder:
+        for mirror in MNIST.mirrors:
+            with contextlib.suppress(OSError, RuntimeError), contextlib.redirect_stdout(None):  # it prints what it fetches
+                download_url(mirror + name, folder, name, archives[name])
+                break
+        else:
+            missing = [f"{name}.gz" for name in MD5 if not ((raw / f"{name}.gz").exists() or (raw / name).exists())]
+            raise LeNetError(f"MNIST is incomplete and could not be fetched: put {', '.join(missing)} into {raw}")
+        content = (Path(folder) / name).read_bytes()
+    with contextlib.suppress(OSError, LeNetError):  # a folder that can't be written: fetched anew next time
+        raw.mkdir(parents=True, exist_ok=True)
+        utils.write_atomically(raw / name, lambda file: file.write(content))
+    return content
 
 
 def resize(images):

@@ -3,6 +3,7 @@
 import csv
 import io
 import statistics
+import sys
 
 import torch
 
@@ -34,6 +35,24 @@ def write_history(history, path):
     for row in history:
         writer.writerow({key: f"{value:.6g}" if isinstance(value, float) else value for key, value in row.items()})
     utils.write_atomically(path, lambda file: file.write(text.getvalue().encode()))
+
+
+def forgiving(write):
+    """Return write for tables and pictures: where it raises LeNetError, that is told in one line, the first time, and the
+    work goes on. A file may be open in a program that lets nobody else write it."""
+    told = set()
+
+    def attempt(*args):
+        try:
+            write(*args)
+            return True
+        except LeNetError as error:
+            if str(error) not in told:
+                print(f"train.py: {error}; the work goes on", file=sys.stderr)
+            told.add(str(error))
+            return False
+
+    return attempt
 
 
 TURNS = (15, 30, 45)  # degrees
@@ -101,14 +120,19 @@ def plot_history(history, settings, figure=None):
 
 
 def make_watch(settings, path):
-    """Return the function watch(history) of --live: it redraws the loss curves in a window or, without one, in path."""
+    """Return the function watch(history) of --live: it redraws the loss curves in a window or, without one, in path.
+
+    Not in loss_curves.png, which shows how the network beside it was trained: this run may never end, or be of another seed.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 3.8), layout="constrained", label="LeNet-5 learns")
     try:
         utils.open_window(figure, wait=False)
     except LeNetError:
-        return lambda history: utils.save_figure(plot_history(history, settings), path)
+        print(f"train.py: no window can be opened here, so the loss curves are in {utils.short_path(path)}", file=sys.stderr)
+        save = forgiving(utils.save_figure)
+        return lambda history: save(plot_history(history, settings), path)
     open_here = [True]
     figure.canvas.mpl_connect("close_event", lambda event: open_here.clear())  # the training goes on without it
 
@@ -122,7 +146,10 @@ def make_watch(settings, path):
 
 
 def write_figures(model, history, train_set, test_set, device, assets, settings):
-    """Write the pictures of a run (of an evaluation, if history is None) into the folder assets; return their paths."""
+    """Write the pictures of a run (of an evaluation, if history is None) into the folder assets; return their paths.
+
+    One that can't be written is a warning.
+    """
     logits, labels = utils.predict_all(model, Batches(*test_set, 1000), device)
     images = test_set[0].cpu()
     figures = {
@@ -139,6 +166,5 @@ def write_figures(model, history, train_set, test_set, device, assets, settings)
             names = ["thicker", "thinner", "as is", "as is"] if "strokes" in settings["ingredients"] else [""] * 4
             figures["augmentation.png"] = plots.plot_rows([digits, *distorted[[0, 6, 12, 18]]], ["MNIST", *names],
                                                           "Training digits, and what the network sees of them in four epochs")
-    for name, figure in figures.items():
-        utils.save_figure(figure, assets / name)
-    return [assets / name for name in figures]
+    save = forgiving(utils.save_figure)
+    return [assets / name for name, figure in figures.items() if save(figure, assets / name)]

@@ -8,17 +8,21 @@
     python train.py --resume              go on with a run that was interrupted
     python train.py --evaluate            score the checkpoint on the test set, upright and turned
 
-Writes the weights of the epoch with the lowest validation loss to Model/LeNet5.pth, the epochs' figures to
-Model/history.csv, and loss curves, confusion matrix, mistakes and distorted digits to Assets/.
+Writes, at its end, the weights of the epoch with the lowest validation loss to Model/LeNet5.pth, the epochs' figures to
+Model/LeNet5.history.csv, and loss curves, confusion matrix, mistakes and distorted digits to Assets/.
 """
 
 import argparse
 import copy
 import math
 import os
+import shlex
+import shutil
 import signal
+import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -28,9 +32,11 @@ from tqdm import tqdm
 
 import mnist
 import report
+import runs
 import utils
 from mnist import Batches, load_data
 from recipe import RECIPES, prepare
+from runs import best_epoch
 from utils import LeNetError
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -86,16 +92,16 @@ def training_process(model, loss_func, optimizer, train_loader, valid_loader, ep
     scored = model if average is None else average.module
     while len(history) < epochs:
         started, epoch = time.perf_counter(), len(history) + 1
-        lr = optimizer.param_groups[-1]["lr"]  # of the output layer, whose pace is 1
+        lr = optimizer.param_groups[-1]["lr"]  # of the output layer, whose pace is 1; its peak is in optimizer.defaults
+        too_high = f"most likely the learning rate of {optimizer.defaults['lr']:g} is too high"
         try:
             _, _, train_loss = train(train_loader, model, loss_func, optimizer, device,
                                      scheduler=scheduler, average=average, bfloat16=bfloat16)
         except FloatingPointError as error:
-            raise LeNetError(f"epoch {epoch}: {error}; most likely the learning rate of {lr:g} is too high") from error
+            raise LeNetError(f"epoch {epoch}: {error}; {too_high}") from error
         valid_loss, wrong = utils.evaluate(scored, valid_loader, loss_func, device)
         if not math.isfinite(valid_loss):
-            raise LeNetError(f"epoch {epoch}: the validation loss is {valid_loss}; most likely the learning rate "
-                             f"of {lr:g} is too high")
+            raise LeNetError(f"epoch {epoch}: the validation loss is {valid_loss}; {too_high}")
         history.append(dict(epoch=epoch, train_loss=train_loss, valid_loss=valid_loss,
                             valid_accuracy=100 - 100 * wrong / len(valid_loader.dataset), valid_wrong=wrong,
                             lr=lr, seconds=time.perf_counter() - started))
@@ -109,25 +115,18 @@ def training_process(model, loss_func, optimizer, train_loader, valid_loader, ep
     return best_model, optimizer, losses
 
 
-def best_epoch(history):
-    """Return the row of history with the lowest validation loss, the earliest if several have it."""
-    return min(history, key=lambda row: row["valid_loss"])
-
-
 # ---------------------------------------------------------------------------------------------------------------------
 # A run
 
-def run(settings, data, device, checkpoint, state=None, watch=None):
-    """Train one network as settings say and write it to checkpoint, with history.csv and last.pth beside it.
+def run(settings, data, device, checkpoint, state=None, on_epoch=None):
+    """Train one network as settings say; keep its state, after each epoch, beside checkpoint.
 
     settings: recipe, epochs, batch_size, lr, seed, limit, ingredients. data: ((images, labels) for training,
-    validation, test), uint8 on device. state: what last.pth held, to go on from there. watch(history) is called after
-    each epoch. Returns (best_model, history, errors on the test set as report.score() gives them): the final figures.
+    validation, test), uint8 on device. state: as kept, to go on from there. on_epoch(history) is called once the state is
+    safe. Returns (best_model, history, errors on the test set as report.score() gives them): the final figures.
     """
     train_set, valid_set, test_set = data
     model, optimizer, train_loader, extras = prepare(settings, train_set, device)
-    loss_func = nn.CrossEntropyLoss()
-    valid_loader = Batches(*valid_set, 1000)
     parts = {"model": model, "optimizer": optimizer, "scheduler": extras["scheduler"], "average": extras["average"]}
     parts = {name: part for name, part in parts.items() if part is not None}
     history, best_weights = [], None
@@ -136,79 +135,26 @@ def run(settings, data, device, checkpoint, state=None, watch=None):
             for name, part in parts.items():
                 part.load_state_dict(state[name])
             train_loader.generator.set_state(state["generator"])
-            history, best_weights = state["history"], state["best_weights"]
+            history, best_weights = state["history"], state["weights"]
         except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
-            raise LeNetError(f"{last_path(checkpoint)} does not fit this version of train.py; start a new run") from error
+            raise LeNetError(f"{runs.beside(checkpoint, 'last.pth')} does not fit this version of train.py; start a new "
+                             "run") from error
+    write_history = report.forgiving(report.write_history)
 
-    def save_best(**metadata):
-        best = best_epoch(history)
-        utils.save_checkpoint(checkpoint, best_weights, recipe=settings["recipe"], settings=settings,
-                              seed=settings["seed"], epoch=best["epoch"], valid_loss=best["valid_loss"],
-                              valid_accuracy=best["valid_accuracy"], **metadata)
-
-    def on_epoch(history, weights):
-        nonlocal best_weights
-        best_weights = weights
-        is_best = best_epoch(history) is history[-1]
-        print(report.epoch_line(history[-1], is_best), flush=True)
-        if is_best:
-            save_best()
-        report.write_history(history, checkpoint.with_name("history.csv"))
-        utils.save_file(last_path(checkpoint), dict(
-            {name: part.state_dict() for name, part in parts.items()}, format_version=utils.FORMAT_VERSION,
-            settings=settings, history=history, best_weights=best_weights, generator=train_loader.generator.get_state()))
-        if watch is not None:
-            watch(history)
+    def keep(history, best_weights):
+        utils.save_checkpoint(
+            runs.beside(checkpoint, "last.pth"), best_weights, **runs.describe(settings, history), history=history,
+            generator=train_loader.generator.get_state(), **{name: part.state_dict() for name, part in parts.items()})
+        if on_epoch is not None:
+            on_epoch(history)
+        write_history(history, runs.beside(checkpoint, "last.csv"))
+        print(report.epoch_line(history[-1], best_epoch(history) is history[-1]), flush=True)
 
     print(report.HEADER, flush=True)
     best_model, _, _ = training_process(
-        model, loss_func, optimizer, train_loader, valid_loader, settings["epochs"], device, history=history,
-        best_weights=best_weights, on_epoch=on_epoch, **extras)
-    errors = report.score(best_model, test_set, device)
-    save_best(test_accuracy=100 - errors["upright"])
-    return best_model, history, errors
-
-
-def last_path(checkpoint):
-    """Return where the whole state of a run is kept after each epoch."""
-    return checkpoint.with_name("last.pth")
-
-
-def load_last(checkpoint):
-    """Return the state of the run that was interrupted; raises LeNetError if there is none that can be used."""
-    path = last_path(checkpoint)
-    if not path.exists():
-        raise LeNetError(f"{path}: there is no run to resume; start one without --resume")
-    state = utils.read_file(path)
-    wanted = {"settings": dict, "history": list, "best_weights": dict, "model": dict, "optimizer": dict}
-    if not isinstance(state, dict) or not all(isinstance(state.get(key), kind) for key, kind in wanted.items()):
-        raise LeNetError(f"{path} is not the state of a run; delete it and start a new run")
-    return state
-
-
-def keep_previous(checkpoint):
-    """Copy a checkpoint that a new run is about to replace to NAME.previous.pth, beside it."""
-    if checkpoint.exists():
-        content = checkpoint.read_bytes()
-        utils.write_atomically(previous_path(checkpoint), lambda file: file.write(content))
-
-
-def previous_path(checkpoint):
-    return checkpoint.with_suffix(".previous" + checkpoint.suffix)
-
-
-def compare_with_previous(checkpoint, best):
-    """Return a line that says whether the new checkpoint or the one it replaced did better on validation."""
-    path = previous_path(checkpoint)
-    try:
-        old = utils.load_checkpoint(path)[1].get("valid_loss")
-    except LeNetError:
-        old = None
-    if not isinstance(old, float):
-        return None
-    better = "the new one is better" if best["valid_loss"] <= old else "the old one is better"
-    return (f"the checkpoint that was there before is kept in {os.path.relpath(path)}; validation loss "
-            f"{best['valid_loss']:.4f} now, {old:.4f} then: {better}")
+        model, nn.CrossEntropyLoss(), optimizer, train_loader, Batches(*valid_set, 1000), settings["epochs"], device,
+        history=history, best_weights=best_weights, on_epoch=keep, **extras)
+    return best_model, history, report.score(best_model, test_set, device)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -237,8 +183,8 @@ def get_parser():
     add("--checkpoint", type=Path, default=utils.CHECKPOINT, help="file for the weights")
     add("--assets-dir", type=Path, default=utils.ASSETS, help="folder for the pictures")
     add("--live", action="store_true", help="redraw the loss curves after each epoch: in a window or, with no display, "
-        "in loss_curves.png")
-    add("--resume", action="store_true", help="go on with the run whose state is in last.pth beside the checkpoint")
+        "in live.png")
+    add("--resume", action="store_true", help="go on with the run whose state is in NAME.last.pth beside the checkpoint NAME.pth")
     add("--evaluate", action="store_true", help="score the checkpoint on the test set instead of training")
     add("--dry-run", action="store_true", help="one batch and one epoch, to see that all works; leaves no files")
     return parser
@@ -273,16 +219,17 @@ def check(args):
         raise ValueError(f"argument --lr: must be a positive finite number, got {settings['lr']}")
     if not 0 <= settings["seed"] < 2**32:
         raise ValueError(f"argument --seed: must be in 0 .. 2**32 - 1, got {settings['seed']}")
+    if "batch_size" not in given:
+        settings["batch_size"] = min(settings["batch_size"], n_train)
     if settings["batch_size"] > n_train:
         raise ValueError(f"argument --batch-size: {settings['batch_size']} is more than the {n_train} training images")
     if args.dry_run:
         settings["epochs"] = 1
     else:
-        utils.check_folder(args.assets_dir, "--assets-dir")
-        if args.checkpoint.is_dir():
-            raise ValueError(f"argument --checkpoint: {args.checkpoint} is a folder")
+        if not args.evaluate or args.assets_dir != utils.ASSETS:  # an install that can't be written can still be evaluated
+            utils.check_folder(args.assets_dir, "--assets-dir")
         if not args.evaluate:
-            utils.check_folder(args.checkpoint.parent, "--checkpoint")
+            runs.check_name(args.checkpoint)
     return settings, utils.pick_device(args.device)
 
 
@@ -302,7 +249,7 @@ def main(argv=None):
     args = parser.parse_args(argv)
     try:
         settings, device = check(args)
-        state = load_last(args.checkpoint) if args.resume else None
+        state = runs.load_state(args.checkpoint) if args.resume else None
         if state is not None:
             check_resume(args, settings, state["settings"])
             settings = state["settings"]
@@ -310,7 +257,9 @@ def main(argv=None):
         parser.error(str(error))
     except LeNetError as error:
         return fail(error)
-    terminate = signal.signal(signal.SIGTERM, raise_interrupt)
+    args.stopped = how_to_resume(args) if args.resume else "stopped"  # what to say if Ctrl-C comes now
+    in_main_thread = threading.current_thread() is threading.main_thread()  # others may not touch signals
+    terminate = signal.signal(signal.SIGTERM, raise_interrupt) if in_main_thread else None
     try:
         with tempfile.TemporaryDirectory() as scratch:
             if args.dry_run:
@@ -322,13 +271,12 @@ def main(argv=None):
                     train_seeds(args, settings, device, Path(scratch), state)
     except LeNetError as error:
         return fail(error)
-    except KeyboardInterrupt as stop:
-        last = last_path(args.checkpoint)
-        print(f"train.py: stopped; every finished epoch is in {last}: python train.py --resume goes on from there"
-              if last.exists() and not args.dry_run else "train.py: stopped before the first epoch was done", file=sys.stderr)
-        return 143 if stop.args == (signal.SIGTERM,) else 130
+    except (KeyboardInterrupt, BrokenPipeError) as stop:  # a pipe breaks if nobody wants to read on: | head
+        fail(args.stopped)
+        return 141 if isinstance(stop, BrokenPipeError) else 143 if stop.args == (signal.SIGTERM,) else 130
     finally:
-        signal.signal(signal.SIGTERM, terminate)
+        if in_main_thread:
+            signal.signal(signal.SIGTERM, terminate)
     return 0
 
 
@@ -341,6 +289,21 @@ def fail(error):
     return 1
 
 
+def how_to_resume(args):
+    """Return what to say when a run is stopped that can go on: where it is, and the command as it has to be typed here."""
+    python = Path(sys.executable or "python")
+    on_path = shutil.which(python.name)  # else a virtual environment that is not active
+    words = [python.stem if on_path and Path(on_path).parent == python.parent else utils.short_path(python),
+             utils.short_path(__file__), "--resume"]
+    for option, default in (("checkpoint", utils.CHECKPOINT), ("assets-dir", utils.ASSETS), ("data-dir", utils.DATA),
+                            ("device", "auto")):
+        value = getattr(args, option.replace("-", "_"))
+        words += [f"--{option}", str(value)] if value != default else []
+    words += ["--live"] if args.live else []
+    command = subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
+    return f"stopped; every finished epoch is in {runs.beside(args.checkpoint, 'last.pth')}: {command} goes on from there"
+
+
 def evaluate(args, device):
     """Do what --evaluate asks for."""
     model, _ = utils.load_checkpoint(args.checkpoint, device)
@@ -351,6 +314,7 @@ def evaluate(args, device):
 
 def train_seeds(args, settings, device, scratch, state):
     """Train args.seeds networks and say how each did on the test set."""
+    runs.check_replaceable(args.checkpoint)
     data = load_data(args.data_dir, device, settings["limit"])
     utils.keep_freed_memory()
     if args.dry_run:  # one batch of everything
@@ -358,17 +322,26 @@ def train_seeds(args, settings, device, scratch, state):
     threads = f", {torch.get_num_threads()} threads" if device.type == "cpu" else ""
     n_train, n_valid, n_test = (len(labels) for _, labels in data)
     print(f"LeNet-5 on {device}{threads}: {n_train:,} training, {n_valid:,} validation, {n_test:,} test images")
+    valid_loader = Batches(*data[1], 1000)
     if state is None:
-        keep_previous(args.checkpoint)
-        last_path(args.checkpoint).unlink(missing_ok=True)  # of an older run
-    results, first = [], settings["seed"]
+        runs.rescue(args.checkpoint, valid_loader, device)
+    results, first, comparison = [], settings["seed"], None
     for seed in range(first, first + args.seeds):
         settings = dict(settings, seed=seed)
         print(report.describe(settings))
-        checkpoint = args.checkpoint if seed == first else scratch / f"seed{seed}.pth"
+        watch = report.make_watch(settings, args.assets_dir / "live.png") if args.live else None
+        if seed > first:
+            args.stopped = f"stopped; the files are seed {first}'s, which came to its end"
+
+        def on_epoch(history):
+            if seed == first and not args.dry_run:
+                args.stopped = how_to_resume(args)
+            if watch is not None:
+                watch(history)
+
         started = time.perf_counter()
-        watch = report.make_watch(settings, args.assets_dir / "loss_curves.png") if args.live else None
-        model, history, errors = run(settings, data, device, checkpoint, state, watch)
+        checkpoint = args.checkpoint if seed == first else scratch / f"seed{seed}.pth"
+        model, history, errors = run(settings, data, device, checkpoint, state, on_epoch)
         best, n_wrong = best_epoch(history), round(errors["upright"] * n_test / 100)
         print(f"best epoch {best['epoch']} (validation loss {best['valid_loss']:.4f}) after "
               f"{time.perf_counter() - started:.0f} s; test accuracy {100 - errors['upright']:.2f} % "
@@ -376,16 +349,19 @@ def train_seeds(args, settings, device, scratch, state):
         accuracies = {key: 100 - value for key, value in errors.items()}
         results.append({"errors": n_wrong, "valid": best["valid_accuracy"], **accuracies})
         if seed == first:
-            pictures = report.write_figures(model, history, data[0], data[2], device, args.assets_dir, settings)
-            written = [args.checkpoint, args.checkpoint.with_name("history.csv"), *pictures]
+            metadata = dict(runs.describe(settings, history), test_accuracy=accuracies["upright"])
+            comparison = runs.put_in_place(args.checkpoint, model.state_dict(), metadata, valid_loader, device)
+            written = [args.checkpoint]
+            if report.forgiving(report.write_history)(history, runs.beside(args.checkpoint, "history.csv")):
+                written.append(runs.beside(args.checkpoint, "history.csv"))
+            written += report.write_figures(model, history, data[0], data[2], device, args.assets_dir, settings)
             if not args.dry_run:
-                print("written: " + " ".join(os.path.relpath(path) for path in written))
-                comparison = compare_with_previous(args.checkpoint, best)
+                print("written: " + " ".join(map(utils.short_path, written)))
     if args.seeds > 1:
         report.summarise(results, first)
-    if not args.dry_run and comparison:
+    if comparison:
         print(comparison)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(utils.run_script(main, "train.py"))

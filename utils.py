@@ -6,10 +6,12 @@ Importing this module is quick: matplotlib is imported by the functions that nee
 import argparse
 import contextlib
 import ctypes
+import errno
 import io
 import os
+import sys
 import tempfile
-import warnings
+import time
 from pathlib import Path
 
 import torch
@@ -54,6 +56,39 @@ class HelpFormatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefau
         return action.help if action.default in (None, False, []) else super()._get_help_string(action)
 
 
+def run_script(main, name):
+    """Run main() as the script called name; return its exit status.
+
+    File names may hold what a console can't print: that is escaped. Output that nobody can take is not a traceback: who
+    reads it may have gone (python predict.py ... | head), which is no error worth a word, or the disk is full.
+    """
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # closed by the caller; print(file=None) would go to stdout
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        status = main()
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        return status
+    except OSError as error:
+        if error.filename is not None:  # of a file: not ours to explain
+            raise
+        gone = isinstance(error, BrokenPipeError) or error.errno == errno.EINVAL and os.name == "nt"
+        if not gone:
+            print(f"{name}: the output could not be written: {error.strerror or error}", file=sys.stderr)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python tries once more at its end
+        return 141 if gone else 1  # 128 + SIGPIPE, as a shell has it
+
+
+def short_path(path):
+    """Return path as seen from the working directory, or as it is if there is no way from here (another drive)."""
+    try:
+        return os.path.relpath(path)
+    except ValueError:
+        return str(path)
+
+
 def pick_device(name="auto"):
     """Return the torch.device called name; "auto" is CUDA, else Apple's MPS, else the CPU.
 
@@ -92,6 +127,22 @@ def check_folder(folder, argument):
         raise ValueError(f"argument {argument}: can't write in {folder} ({error.strerror})") from error
 
 
+def check_file(path, argument):
+    """Make path's folder if it isn't there; raises ValueError, naming the argument, if no file can be written at path."""
+    check_folder(path.parent, argument)
+    if os.path.isdir(path):
+        raise ValueError(f"argument {argument}: {path} is a folder")
+    target = Path(os.path.realpath(path))
+    if target.parent != path.parent.resolve():  # a link
+        check_folder(target.parent, argument)
+    try:
+        os.lstat(target.with_name(target.name + 30 * "x"))  # room for the names of temporary files and neighbours
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise ValueError(f"argument {argument}: can't write {path} ({error.strerror})") from error
+
+
 @contextlib.contextmanager
 def lock_folder(folder):
     """Hold folder for one training; raises LeNetError if another one holds it. The lock dies with its process."""
@@ -100,12 +151,23 @@ def lock_folder(folder):
     except ImportError:  # Windows: files are still written whole, by renaming
         yield
         return
-    with open(Path(folder) / ".lock", "w") as file:
+    path = Path(folder) / ".lock"
+    try:
+        try:
+            file = open(path, "a")
+        except PermissionError:
+            file = open(path)  # another user's; reading is enough to lock it
+    except OSError as error:
+        raise LeNetError(f"{path} can't be opened ({error.strerror}): if no other training is running, delete it, or give "
+                         "this one another --checkpoint folder") from error
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise LeNetError(f"another training is writing into {folder}; wait for it, or give this one another "
-                             "--checkpoint folder") from None
+        except OSError as error:
+            if error.errno in (errno.EAGAIN, errno.EACCES):
+                raise LeNetError(f"another training is writing into {folder}; wait for it, or give this one another "
+                                 "--checkpoint folder") from None
+            # else: a file system without locks
         yield
 
 
@@ -142,23 +204,37 @@ def get_accuracy(model, data_loader, device):
 # Checkpoints
 
 def write_atomically(path, write):
-    """Call write(file) on a temporary binary file, flush it to disk and rename it to path.
+    """Call write(file) on a temporary binary file, flush it to disk and rename it to path, or to what path links to.
 
     Whatever happens on the way, path holds either its old content or the whole new one. Raises LeNetError if the disk
     refuses.
     """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    target = Path(os.path.realpath(path))
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
         with open(temporary, "wb") as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        _replace(temporary, target)
     except OSError as error:
         raise LeNetError(f"{path} could not be written ({error.strerror or error}); what was there before is untouched") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # it is gone already, or the disk has said what it had to say
+            temporary.unlink()
+
+
+def _replace(temporary, target, patience=1.0):
+    """Rename temporary to target; try for a second if that is forbidden: on Windows, by whoever has just opened either,
+    a virus scanner or an indexer."""
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            return os.replace(temporary, target)
+        except PermissionError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
 
 
 def save_file(path, content):
@@ -171,13 +247,19 @@ def save_file(path, content):
 def read_file(path):
     """Return what save_file wrote. Nothing in it is executed. Raises LeNetError, in one line, if it is anything else."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return torch.load(path, map_location="cpu", weights_only=True)
+        content = Path(path).read_bytes()
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise LeNetError(f"{path}: no such checkpoint; python train.py makes one") from error
+    except (OSError, ValueError) as error:
+        raise LeNetError(f"{path} can't be read: {getattr(error, 'strerror', None) or error}") from error
+    if b"torch.nn.modules" in content:  # the names of its layers' classes
+        raise LeNetError(f"{path} holds a whole pickled module, which could run code when loaded; its owner can convert "
+                         "it: torch.save(torch.load(file, weights_only=False).state_dict(), file)")
+    try:
+        if content[:1] == b"\x80" and content[1:2] != b"\x02":  # pickle.dump's, of which torch.load would warn
+            raise ValueError("not pickle protocol 2")
+        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # the unpickler meets arbitrary bytes here and may raise anything
-        if "LeNet5" in str(error):
-            raise LeNetError(f"{path} holds a whole pickled module, which could run code when loaded; its owner can "
-                             "convert it: torch.save(torch.load(file, weights_only=False).state_dict(), file)") from error
         raise LeNetError(f"{path} is not a checkpoint that can be loaded safely: it is damaged, or train.py did not "
                          "make it") from error
 
@@ -193,23 +275,33 @@ def save_checkpoint(path, weights, **metadata):
 def load_checkpoint(path=CHECKPOINT, device="cpu"):
     """Return (model in evaluation mode on device, metadata dict) from a file written by save_checkpoint.
 
-    A bare state dict, such as the lecture's, is taken too; its metadata is {}. Nothing in the file is executed
-    (weights_only=True). Raises LeNetError, naming the file and the reason, if it is anything else.
+    A bare state dict, such as the lecture's, is taken too, with the wrappings that other programs put around it; its
+    metadata is {}. Nothing in the file is executed (weights_only=True). Raises LeNetError, naming the file and the reason,
+    if it is anything else.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise LeNetError(f"{path}: no such checkpoint; python train.py makes one")
     content = read_file(path)
-    metadata = {}
-    weights = content
     if isinstance(content, dict) and "format_version" in content:
         metadata = {key: value for key, value in content.items() if key != "weights"}
         weights = content.get("weights")
         _check_metadata(path, metadata)
+    else:
+        metadata, weights = {}, unwrap(content)
     model = LeNet5()
     _check_weights(path, weights, model.state_dict())
     model.load_state_dict(weights)
     return model.to(device).eval(), metadata
+
+
+def unwrap(content):
+    """Return the state dict in content: by itself or one of a dict's entries, of the network or of what was around it in
+    training, nn.DataParallel ("module." before each name) or torch.compile ("_orig_mod.")."""
+    for key in ("state_dict", "model_state_dict", "weights", "model"):
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    for prefix in ("module.", "_orig_mod.", "module."):  # either may be around the other
+        if isinstance(content, dict) and content and all(isinstance(name, str) and name.startswith(prefix) for name in content):
+            content = {name.removeprefix(prefix): tensor for name, tensor in content.items()}
+    return content
 
 
 def _check_metadata(path, metadata):
@@ -251,18 +343,20 @@ def save_figure(figure, path):
     write_atomically(path, lambda file: figure.savefig(file, format=kind, dpi=100))
 
 
+WITHOUT_WINDOWS = ("agg", "cairo", "pdf", "pgf", "ps", "svg", "template")  # matplotlib's backends, and Jupyter's "inline"
+
+
 def open_window(figure, own_keys=False, wait=True):
     """Show figure in a window and wait until it is closed; raises LeNetError if none can be opened.
 
     own_keys: the figure answers the keys itself, so it gets neither matplotlib's keys (s, c, q ...) nor the toolbar.
     """
     import matplotlib.pyplot as plt
-    from matplotlib.backends import BackendFilter, backend_registry
 
     try:
         with plt.rc_context({"toolbar": "None"} if own_keys else {}):
-            plt.figure(figure)  # from now on it is pyplot's
-        usable = plt.get_backend().lower() not in backend_registry.list_builtin(BackendFilter.NON_INTERACTIVE)
+            _give_to_pyplot(figure)
+        usable = plt.get_backend().lower() not in WITHOUT_WINDOWS and "inline" not in plt.get_backend()
     except Exception:  # each toolkit has its own way of saying that it is not there, or has no display
         usable = False
     if not usable:
@@ -273,3 +367,15 @@ def open_window(figure, own_keys=False, wait=True):
         figure.canvas.mpl_disconnect(figure.canvas.manager.key_press_handler_id)
     with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C in the terminal closes the window too
         plt.show(block=wait)
+
+
+def _give_to_pyplot(figure):
+    """Let pyplot manage figure, which it did not make: plt.figure(figure), which older versions of matplotlib refuse."""
+    import matplotlib.pyplot as plt
+    from matplotlib._pylab_helpers import Gcf
+
+    try:
+        plt.figure(figure)
+    except ValueError:  # before 3.11; what follows is what 3.11 does
+        number = max(plt.get_fignums(), default=0) + 1
+        Gcf._set_new_active_manager(plt._get_backend_mod().new_figure_manager_given_figure(number, figure))

@@ -40,7 +40,7 @@ def lecture_loader(is_train, limit=None):
 
     transform = transforms.Compose([transforms.Resize((32, 32)), transforms.ToTensor(),
                                     transforms.Normalize(mnist.MEAN, mnist.STD)])
-    dataset = datasets.MNIST(str(utils.DATA), train=is_train, transform=transform)
+    dataset = datasets.MNIST(str(utils.DATA), train=is_train, transform=transform, download=True)  # unpacks it
     return DataLoader(Subset(dataset, range(limit or len(dataset))), batch_size=64, shuffle=is_train)
 
 

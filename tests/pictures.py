@@ -117,16 +117,9 @@ def uci():
 @functools.cache
 def validation():
     """Return MNIST's validation images, uint8 (5000, 28, 28), and their labels; loaded once."""
-    import torch
-    from torchvision.datasets import MNIST
-
     import mnist
-    import utils
 
-    mnist.load_mnist(True)  # unpacks it and checks it
-    data = MNIST(str(utils.DATA), train=True)
-    _, (index, labels) = mnist.split_validation(torch.arange(len(data)), data.targets)
-    return data.data[index], labels
+    return mnist.split_validation(*mnist.read_mnist(train=True))[1]
 
 
 def digits(n, seed=0):

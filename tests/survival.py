@@ -34,7 +34,7 @@ def command(folder, *arguments):
 def outcome(folder):
     """Return (weights, history without the seconds) of a finished run."""
     model, _ = utils.load_checkpoint(folder / "net.pth")
-    with open(folder / "history.csv") as file:
+    with open(folder / "net.history.csv") as file:
         history = [{key: value for key, value in row.items() if key != "seconds"} for row in csv.DictReader(file)]
     return model.state_dict(), history
 
@@ -45,7 +45,7 @@ def same(one, other):
 
 def kill_and_resume(folder, kills, rng, longest):
     """Train in folder, killing the process `kills` times after up to `longest` seconds; return the kills that hit."""
-    hits, last = 0, folder / "last.pth"
+    hits, last = 0, folder / "net.last.pth"
     while True:
         resume = ["--resume"] if last.exists() else ARGUMENTS
         process = subprocess.Popen(command(folder, *resume), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)

@@ -43,9 +43,10 @@ def outcome(module, arguments, work):
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stderr(err), contextlib.redirect_stdout(io.StringIO()):
         for name in work:
             patch.setattr(module, name, lambda *args, name=name: called.append((name, args)))
-        patch.setattr("utils.check_folder", lambda *args: None)  # no folders with funny names
+        for check in ("utils.check_folder", "utils.check_file", "runs.check_name"):  # no folders with funny names
+            patch.setattr(check, lambda *args: None)
         patch.setattr("utils.lock_folder", contextlib.nullcontext)
-        patch.setattr("train.load_last", lambda checkpoint: None)
+        patch.setattr("runs.load_state", lambda checkpoint: None)
         try:
             status = module.main(arguments)
         except SystemExit as exit:

@@ -1,6 +1,8 @@
 """No run is lost, and no picture is trusted."""
 
 import contextlib
+import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -141,7 +143,7 @@ def test_nothing_to_resume(tmp_path, capsys):
 
 @pytest.mark.parametrize("content", [b"", b"nonsense", "half"])
 def test_a_broken_state_is_refused(interrupted, capsys, content):
-    last = interrupted / "last.pth"
+    last = interrupted / "net.last.pth"
     last.write_bytes(last.read_bytes()[:5000] if content == "half" else content)
     assert train.main(arguments(interrupted, "--resume")) == 1
     err = capsys.readouterr().err
@@ -149,31 +151,42 @@ def test_a_broken_state_is_refused(interrupted, capsys, content):
 
 
 def test_a_state_of_another_version_is_refused(interrupted, capsys):
-    state = utils.read_file(interrupted / "last.pth")
+    state = utils.read_file(interrupted / "net.last.pth")
     state["optimizer"]["param_groups"] = state["optimizer"]["param_groups"][:1]
-    utils.save_file(interrupted / "last.pth", state)
+    utils.save_file(interrupted / "net.last.pth", state)
     assert train.main(arguments(interrupted, "--resume")) == 1
     assert "does not fit this version" in capsys.readouterr().err
 
 
-def test_killed_for_real(straight, start, tmp_path):
-    """Once, at the worst moment; python tests/survival.py does it twenty times and more, at random ones.
+@pytest.mark.parametrize("die_at, epochs", [(3, 1), (8, 3)])
+def test_killed_for_real(straight, start, checkpoint, tmp_path, die_at, epochs):
+    """At the worst moments; python tests/survival.py does it twenty times and more, at random ones.
 
-    The files are net.pth (each epoch is the best so far), history.csv and last.pth of each
-    epoch. The kill comes while the second last.pth is written: net.pth is already of the second epoch.
+    The files are last.pth and last.csv of each of three epochs, previous.pth, net.pth and history.csv. The kill comes while
+    the second last.pth is written, or net.pth itself.
     """
     folder = tmp_path / "killed"
     folder.mkdir()
-    process = start(folder, *FEW, die_at=6)
+    shutil.copy(checkpoint, folder / "net.pth")
+    process = start(folder, *FEW, die_at=die_at)
     _, err = process.communicate(timeout=120)
     assert process.returncode == -signal.SIGKILL, err
-    assert utils.load_checkpoint(folder / "net.pth")[1]["epoch"] == 2
-    assert len(utils.read_file(folder / "last.pth")["history"]) == 1
+    assert (folder / "net.pth").read_bytes() == checkpoint.read_bytes()
+    assert len(utils.read_file(folder / "net.last.pth")["history"]) == epochs
     assert train.main(arguments(folder, "--resume")) == 0
     assert survival.same(survival.outcome(straight), survival.outcome(folder))
+    assert (folder / "net.previous.pth").read_bytes() == checkpoint.read_bytes()
 
 
-STOPPED = "train.py: stopped; every finished epoch is in {}: python train.py --resume goes on from there\n"
+STOPPED = "train.py: stopped; every finished epoch is in {}: {} goes on from there\n"
+
+
+def check_stopped(err, folder):
+    """Check what a stopped run says; return the command that it names."""
+    command = err.removeprefix(STOPPED.split("{}: ")[0].format("") + f"{folder / 'net.last.pth'}: ")
+    command = command.removesuffix(" goes on from there\n")
+    assert err == STOPPED.format(folder / "net.last.pth", command)
+    return command
 
 
 @pytest.fixture
@@ -186,25 +199,61 @@ def heeds_ctrl_c():
 
 @pytest.mark.parametrize("number, status", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_stopping_is_one_line(heeds_ctrl_c, quick, straight, tmp_path, capsys, number, status):
+    folder = tmp_path / "with a space"
     with at_step(15, lambda: signal.raise_signal(number)):
-        assert train.main(arguments(tmp_path, *FEW)) == status
-    assert capsys.readouterr().err == STOPPED.format(tmp_path / "last.pth")
+        assert train.main(arguments(folder, *FEW)) == status
+    command = check_stopped(capsys.readouterr().err, folder)
     assert signal.getsignal(number) is not train.raise_interrupt
-    assert not list(tmp_path.glob(".*.tmp"))
-    assert train.main(arguments(tmp_path, "--resume")) == 0
-    assert survival.same(survival.outcome(straight), survival.outcome(tmp_path))
+    assert not list(folder.glob(".*.tmp")) and not (folder / "net.pth").exists()
+    script, *rest = shlex.split(command)[1:]
+    assert os.path.samefile(script, utils.ROOT / "train.py") and train.main(rest) == 0
+    assert survival.same(survival.outcome(straight), survival.outcome(folder))
 
 
-def test_stopping_a_process(start, tmp_path):
-    process = start(tmp_path, *FEW, "--epochs", "1000")
-    while not (tmp_path / "last.pth").exists():
+def test_what_a_stopped_process_advises_works_when_typed(start, tmp_path):
+    process = start(tmp_path, *FEW, "--data-dir", str(utils.DATA.parent / "data"))
+    while not (tmp_path / "net.last.pth").exists():
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=120)
-    assert process.returncode == 143 and err == STOPPED.format(tmp_path / "last.pth")
-    utils.load_checkpoint(tmp_path / "net.pth")
+    assert process.returncode == 143
     assert not list(tmp_path.glob(".*.tmp"))
+    command = check_stopped(err, tmp_path)
+    again = subprocess.run(command, shell=True, cwd=survival.ROOT, capture_output=True, text=True)
+    assert again.returncode == 0, again.stderr
+    assert utils.load_checkpoint(tmp_path / "net.pth")[1]["seed"] == 3
+
+
+def interrupt():
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("more, step, message", [
+    ([], 5, "stopped"),  # in the first epoch
+    (["--seeds", "2"], 50, "stopped; the files are seed 3's, which came to its end"),
+    (["--dry-run"], 1, "stopped"),
+])
+def test_nothing_is_promised_where_nothing_can_go_on(quick, tmp_path, capsys, more, step, message):
+    with at_step(step, interrupt):
+        assert train.main(arguments(tmp_path, *FEW, *more)) == 130
+    assert capsys.readouterr().err == f"train.py: {message}\n"
+    assert (tmp_path / "net.pth").exists() == ("--seeds" in more)
+
+
+def test_an_evaluation_that_is_stopped_promises_nothing(checkpoint, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(train, "load_data", lambda *_: interrupt())
+    shutil.copy(checkpoint, tmp_path / "net.last.pth")
+    assert train.main(["--evaluate", *arguments(checkpoint.parent)]) == 130
+    assert capsys.readouterr().err == "train.py: stopped\n"
+
+
+def test_an_older_run_can_be_resumed_until_a_new_one_has_an_epoch(quick, straight, interrupted, capsys):
+    with at_step(5, interrupt):
+        assert train.main(arguments(interrupted, *FEW)) == 130
+    assert capsys.readouterr().err == "train.py: stopped\n"
+    assert train.main(arguments(interrupted, "--resume")) == 0
+    assert survival.same(survival.outcome(straight), survival.outcome(interrupted))
 
 
 def test_a_second_run_into_the_same_folder_is_refused(quick, tmp_path, capsys):
@@ -220,6 +269,11 @@ def test_the_replaced_checkpoint_is_kept(quick, checkpoint, tmp_path, capsys):
     assert train.main(arguments(tmp_path, "--epochs", "1", "--limit", "100", "--batch-size", "50")) == 0
     assert (tmp_path / "net.previous.pth").read_bytes() == before
     assert capsys.readouterr().out.splitlines()[-1].endswith("the old one is better")
+    metadata = utils.load_checkpoint(tmp_path / "net.pth")[1]
+    assert train.main(arguments(tmp_path, "--epochs", "1", "--limit", "100", "--batch-size", "50", "--seed", "1")) == 0
+    assert (tmp_path / "net.previous.pth").read_bytes() == before  # the better of the two that were replaced
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert "not kept, for a better one is" in last and f"{metadata['valid_loss']:.4f} then" in last
 
 
 # Pictures

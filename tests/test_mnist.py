@@ -34,11 +34,20 @@ def no_network(monkeypatch):
     monkeypatch.setattr("torchvision.datasets.utils._urlretrieve", refuse)
 
 
+@pytest.fixture(scope="module")
+def unpacked(tmp_path_factory):
+    """MNIST as torchvision has it."""
+    folder = tmp_path_factory.mktemp("unpacked")
+    shutil.copytree(utils.DATA / "MNIST", folder / "MNIST")
+    datasets.MNIST(str(folder), download=True)
+    return str(folder)
+
+
 @pytest.mark.parametrize("train", [True, False])
-def test_pixels_and_labels_are_those_of_the_lectures_transforms(train):
+def test_pixels_and_labels_are_those_of_the_lectures_transforms(unpacked, train):
     images, labels = mnist.load_mnist(train)
     lecture = transforms.Compose([transforms.Resize((32, 32)), transforms.ToTensor()])
-    reference = datasets.MNIST(str(utils.DATA), train=train, transform=lecture)
+    reference = datasets.MNIST(unpacked, train=train, transform=lecture)
     assert images.shape == (len(reference), 1, 32, 32) and images.dtype == torch.uint8
     for i in range(0, len(reference), 97):
         image, label = reference[i]
@@ -51,8 +60,8 @@ def test_batches_are_standardised_as_the_lectures_are():
     assert torch.equal(batch, transforms.Normalize(mnist.MEAN, mnist.STD)(images.float() / 255))
 
 
-def test_mean_and_std_are_those_of_the_training_pixels():
-    counts = datasets.MNIST(str(utils.DATA), train=True).data.flatten().bincount().double()  # of each grey, 0..255
+def test_mean_and_std_are_those_of_the_training_pixels(unpacked):
+    counts = datasets.MNIST(unpacked, train=True).data.flatten().bincount().double()  # of each grey, 0..255
     grey = torch.arange(256).double() / 255
     mean = counts @ grey / counts.sum()
     std = (counts @ (grey - mean) ** 2 / counts.sum()).sqrt()
@@ -85,21 +94,59 @@ def test_without_a_generator_the_order_is_kept():
     assert [labels.tolist() for _, labels in batches] == [[0, 1], [2, 3], [4]]
 
 
-def test_archives_are_unpacked_without_a_network(data_dir, no_network):
+def test_archives_are_read_where_they_are(data_dir, no_network):
+    """Nothing is written: two first starts at once can't meet, and a read-only install works."""
+    folders = [data_dir, data_dir / "MNIST", data_dir / "MNIST" / "raw"]
+    for folder in folders:
+        folder.chmod(0o500)
     images, labels = mnist.load_mnist(False, data_dir)
-    assert len(images) == len(labels) == 10_000
+    assert len(images) == len(labels) == 10_000 and sorted(path.name for path in folders[2].iterdir()) == sorted(ARCHIVES)
+    for folder in folders:
+        folder.chmod(0o700)
 
 
-@pytest.mark.parametrize("damage", ["cut", "altered", "empty", "swapped"])
+def test_no_torchvision_is_imported_for_archives_that_are_there(run):
+    process = run("-c", "import mnist, sys; mnist.load_mnist(False); print('torchvision' in sys.modules)")
+    assert process.stdout == "False\n", process.stderr
+
+
+@pytest.mark.parametrize("damage", ["cut", "altered", "empty", "not an archive"])
 def test_a_damaged_archive_is_named_and_refused(data_dir, no_network, damage):
-    raw = data_dir / "MNIST" / "raw"
-    victim = raw / "t10k-labels-idx1-ubyte.gz"
+    victim = data_dir / "MNIST" / "raw" / "t10k-labels-idx1-ubyte.gz"
     content = bytearray(victim.read_bytes())
     content[1000] ^= 1
-    victim.write_bytes({"cut": content[:1000], "altered": content, "empty": b"",
-                        "swapped": (raw / "train-labels-idx1-ubyte.gz").read_bytes()}[damage])
-    with pytest.raises(LeNetError, match="t10k-labels-idx1-ubyte.gz is damaged"):
+    victim.write_bytes({"cut": content[:1000], "altered": content, "empty": b"", "not an archive": b"<html>"}[damage])
+    with pytest.raises(LeNetError, match="t10k-labels-idx1-ubyte.gz is damaged: ") as error:
         mnist.load_mnist(False, data_dir)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_other_data_under_mnists_names_is_not_called_damaged(data_dir, no_network, packed):
+    """Fashion-MNIST, say, has the same names."""
+    raw = data_dir / "MNIST" / "raw"
+    other = gzip.decompress((raw / "train-labels-idx1-ubyte.gz").read_bytes())
+    (raw / "t10k-labels-idx1-ubyte.gz").unlink()
+    path = raw / f"t10k-labels-idx1-ubyte{'.gz' if packed else ''}"
+    path.write_bytes(gzip.compress(other) if packed else other)
+    with pytest.raises(LeNetError, match="t10k-labels.* holds other data than MNIST's") as error:
+        mnist.load_mnist(False, data_dir)
+    assert "damaged" not in str(error.value) and "delete" not in str(error.value)
+
+
+def test_an_archive_packed_anew_or_unpacked_is_as_good(data_dir, no_network):
+    raw = data_dir / "MNIST" / "raw"
+    images, labels = (raw / f"t10k-{name}-ubyte.gz" for name in ("images-idx3", "labels-idx1"))
+    images.write_bytes(gzip.compress(gzip.decompress(images.read_bytes()), compresslevel=1))
+    labels.with_suffix("").write_bytes(gzip.decompress(labels.read_bytes()))
+    labels.unlink()
+    for mine, theirs in zip(mnist.load_mnist(False, data_dir), mnist.load_mnist(False)):
+        assert torch.equal(mine, theirs)
+
+
+def test_a_half_unpacked_file_beside_its_archive_does_no_harm(data_dir, no_network):
+    (data_dir / "MNIST" / "raw" / "t10k-images-idx3-ubyte").write_bytes(b"half")
+    assert len(mnist.load_mnist(False, data_dir)[0]) == 10_000
 
 
 def test_missing_archives_are_named(data_dir, no_network):
@@ -109,10 +156,24 @@ def test_missing_archives_are_named(data_dir, no_network):
     assert "put t10k-images-idx3-ubyte.gz into" in str(error.value) and "\n" not in str(error.value)
 
 
-def test_a_damaged_unpacked_file_is_unpacked_again(data_dir, no_network):
-    mnist.load_mnist(False, data_dir)
+@pytest.mark.parametrize("writable", [True, False])
+def test_a_missing_archive_is_fetched_and_kept_if_that_can_be(data_dir, monkeypatch, capsys, writable):
     raw = data_dir / "MNIST" / "raw"
-    whole = gzip.decompress((raw / "t10k-images-idx3-ubyte.gz").read_bytes())
-    (raw / "t10k-images-idx3-ubyte").write_bytes(whole[:5000])
-    mnist.load_mnist(False, data_dir)
-    assert (raw / "t10k-images-idx3-ubyte").read_bytes() == whole
+    name = "t10k-labels-idx1-ubyte.gz"
+    (raw / name).unlink()
+    first, *_ = datasets.MNIST.mirrors
+
+    def download(url, path, *args, **kwargs):
+        if url.startswith(first):
+            raise OSError("this mirror is down")
+        shutil.copy(utils.DATA / "MNIST" / "raw" / name, path)
+
+    monkeypatch.setattr("torchvision.datasets.utils._urlretrieve", download)
+    monkeypatch.setattr("torchvision.datasets.utils._get_redirect_url", lambda url, **_: url)
+    if not writable:
+        def refuse(path, write):
+            raise LeNetError("read-only")
+
+        monkeypatch.setattr(utils, "write_atomically", refuse)
+    assert len(mnist.load_mnist(False, data_dir)[1]) == 10_000
+    assert (raw / name).exists() == writable and capsys.readouterr() == ("", "")

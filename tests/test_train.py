@@ -139,7 +139,7 @@ def test_a_run_writes_what_it_says(trained):
     lines = out.splitlines()
     rows = [line for line in lines if line[:5].strip().isdigit()]
     assert len(rows) == 2 and all(len(row.rstrip(" *")) == len(report.HEADER) for row in rows)
-    history = list(csv.DictReader(open(folder / "out" / "history.csv")))
+    history = list(csv.DictReader(open(folder / "out" / "net.history.csv")))
     assert [row["epoch"] for row in history] == ["1", "2"]
     names = ["augmentation.png", "confusion_matrix.png", "loss_curves.png", "mistakes.png"]
     assert sorted(path.name for path in (folder / "pictures").iterdir()) == names
@@ -189,7 +189,7 @@ def test_live_redraws_the_curves_after_each_epoch(small_data, tmp_path, monkeypa
         raise LeNetError("no window")
 
     def save(figure, path):
-        drawn.extend([len(figure.axes[0].lines[0].get_xdata())] if path.name == "loss_curves.png" else [])
+        drawn.extend([len(figure.axes[0].lines[0].get_xdata())] if path.name in ("live.png", "loss_curves.png") else [])
         save_figure(figure, path)
 
     monkeypatch.setattr(utils, "save_figure", save)

@@ -1,0 +1,248 @@
+"""A run leaves others' files alone, and nothing that was better is lost."""
+
+import csv
+import os
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings, strategies as st
+
+import recipe
+import report
+import runs
+import train
+import utils
+from mnist import Batches
+from model import LeNet5
+from utils import LeNetError
+
+FEW = ["--epochs", "2", "--limit", "100", "--batch-size", "50"]
+
+
+def arguments(folder, *more, name="net.pth"):
+    return [*FEW, *more, "--checkpoint", str(folder / name), "--assets-dir", str(folder / "pictures")]
+
+
+@pytest.fixture
+def quick(small_data, monkeypatch):
+    monkeypatch.setattr(report, "write_figures", lambda *_: [])
+
+
+@pytest.fixture
+def stop(monkeypatch):
+    """stop(n): Ctrl-C comes before the n-th step from now on; FEW has two an epoch."""
+    left, step = [0], recipe.RotatedAdam.step
+
+    def counting_step(self):
+        left[0] -= 1
+        if left[0] == 0:
+            raise KeyboardInterrupt
+        step(self)
+
+    monkeypatch.setattr(recipe.RotatedAdam, "step", counting_step)
+    return lambda number: left.__setitem__(0, number)
+
+
+@pytest.fixture(scope="module")
+def valid_loader(parts):
+    return Batches(*(tensor[:100] for tensor in parts[1]), 100)
+
+
+def tell_apart(number):
+    """Weights that say which try they are of."""
+    weights = {name: torch.zeros_like(tensor) for name, tensor in LeNet5().state_dict().items()}
+    weights["classifier.2.bias"][0] = number
+    return weights
+
+
+def which(path):
+    return int(utils.load_checkpoint(path)[0].classifier[2].bias[0]) if path.exists() else None
+
+
+LOSSES = st.floats(0.01, 3)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(shipped=st.one_of(st.none(), st.just("no loss in it"), LOSSES),
+       tries=st.lists(st.tuples(st.sampled_from(["stopped", "complete", "resumed"]), LOSSES), min_size=1, max_size=10))
+def test_ten_tries_in_any_order_lose_nothing_that_was_better(tmp_path_factory, valid_loader, shipped, tries):
+    """The best network that any try had, at its end or when it was stopped, is in one of the three files."""
+    net = tmp_path_factory.mktemp("tries") / "net.pth"
+    last, previous = (runs.beside(net, what) for what in ("last.pth", "previous.pth"))
+    losses = {}
+
+    def row(loss):
+        return [dict(epoch=1, valid_loss=loss, valid_accuracy=50.0)]
+
+    plan = dict(recipe="modern", seed=0)
+    if shipped == "no loss in it":
+        torch.save(tell_apart(0), net)
+        losses[0] = runs.load_if_there(net, valid_loader, "cpu")[1]
+    elif shipped is not None:
+        utils.save_checkpoint(net, tell_apart(0), **runs.describe(plan, row(shipped)))
+        losses[0] = shipped
+    for number, (what, loss) in enumerate(tries, 1):
+        before = net.read_bytes() if net.exists() else None
+        if what == "resumed" and last.exists():  # an older run comes to its end, no better than it was
+            number = which(last)
+        else:
+            runs.rescue(net, valid_loader, "cpu")
+            losses[number] = loss
+            utils.save_checkpoint(last, tell_apart(number), history=row(loss), **runs.describe(plan, row(loss)))
+        if what == "stopped":
+            assert (net.read_bytes() if net.exists() else None) == before
+        else:
+            runs.put_in_place(net, tell_apart(number), runs.describe(plan, row(losses[number])), valid_loader, "cpu")
+            assert which(net) == number
+        there = {which(path) for path in (net, last, previous)} - {None}
+        assert min(losses[n] for n in there) == min(losses.values())
+
+
+def test_start_stop_start_stop_leaves_the_network_its_history_and_its_pictures(small_data, stop, checkpoint, tmp_path, capsys):
+    net = tmp_path / "net.pth"
+    net.write_bytes(checkpoint.read_bytes())
+    (tmp_path / "net.history.csv").write_text("its history")
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "loss_curves.png").write_bytes(b"its curves")
+    for seed in ("0", "1"):
+        stop(4)  # in the second epoch
+        assert train.main(arguments(tmp_path, "--live", "--seed", seed)) == 130
+    assert net.read_bytes() == checkpoint.read_bytes() and (tmp_path / "net.history.csv").read_text() == "its history"
+    assert (tmp_path / "pictures" / "loss_curves.png").read_bytes() == b"its curves"
+    assert (tmp_path / "pictures" / "live.png").read_bytes().startswith(b"\x89PNG")
+    assert [row["epoch"] for row in csv.DictReader(open(tmp_path / "net.last.csv"))] == ["1"]
+
+
+def test_two_runs_in_one_folder_do_not_meet(quick, stop, tmp_path, capsys):
+    for seed, name in enumerate(("one.pth", "two.pth")):
+        stop(4)
+        assert train.main(arguments(tmp_path, "--seed", str(seed), name=name)) == 130
+    stop(0)
+    for seed, name in enumerate(("one.pth", "two.pth")):
+        assert train.main(["--resume", *arguments(tmp_path, name=name)[len(FEW):]]) == 0
+        assert utils.load_checkpoint(tmp_path / name)[1]["seed"] == seed
+        assert len((tmp_path / f"{name[:3]}.history.csv").read_text().splitlines()) == 3
+
+
+NAMES = st.lists(st.sampled_from(["a", "b", ".", "last", "previous", "history", ".pth"]), max_size=4).map("".join)
+
+
+@settings(deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(one=NAMES, other=NAMES)
+def test_no_file_belongs_to_two_runs(tmp_path, one, other):
+    one, other = (tmp_path / f"n{name}.pth" for name in (one, other))
+    try:
+        for checkpoint in (one, other):
+            runs.check_name(checkpoint)
+    except ValueError:
+        return
+    files = [{checkpoint, *(runs.beside(checkpoint, what) for what in ("last.pth", "last.csv", "previous.pth", "history.csv"))}
+             for checkpoint in (one, other)]
+    assert one == other or not files[0] & files[1]
+
+
+@pytest.mark.parametrize("name", ["net.last.pth", "net.previous.pth", "net.history.pth", "n" * 300 + ".pth"])
+def test_a_name_that_a_run_uses_or_no_disk_takes_is_refused(capsys, tmp_path, name):
+    with pytest.raises(SystemExit) as exit:
+        train.main(arguments(tmp_path, name=name))
+    err = capsys.readouterr().err
+    assert exit.value.code == 2 and err.count("\n") == 1 and "argument --checkpoint: " in err
+
+
+def test_a_run_to_last_pth_keeps_its_state_elsewhere(quick, tmp_path, capsys):
+    assert train.main(arguments(tmp_path, name="last.pth")) == 0
+    assert utils.load_checkpoint(tmp_path / "last.pth")[1]["epoch"] in (1, 2) and (tmp_path / "last.last.pth").exists()
+
+
+@pytest.mark.parametrize("content", [b"not a network", b""])
+def test_what_is_no_network_is_not_replaced(quick, tmp_path, capsys, content):
+    (tmp_path / "net.pth").write_bytes(content)
+    assert train.main(arguments(tmp_path)) == 1
+    out, err = capsys.readouterr()
+    assert err.count("\n") == 1 and "a training would replace it" in err and (tmp_path / "net.pth").read_bytes() == content
+
+
+def test_a_link_stays_one(quick, checkpoint, tmp_path, capsys):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "real.pth").write_bytes(checkpoint.read_bytes())
+    (tmp_path / "net.pth").symlink_to(tmp_path / "elsewhere" / "real.pth")
+    assert train.main(arguments(tmp_path)) == 0
+    assert (tmp_path / "net.pth").is_symlink()
+    assert utils.load_checkpoint(tmp_path / "elsewhere" / "real.pth")[1]["recipe"] == "modern"
+    assert (tmp_path / "net.previous.pth").read_bytes() == checkpoint.read_bytes()
+    assert sorted(path.name for path in (tmp_path / "elsewhere").iterdir()) == ["real.pth"]
+
+
+def test_a_stale_previous_is_not_called_the_one_that_was_there(quick, checkpoint, tmp_path, capsys):
+    (tmp_path / "net.previous.pth").write_bytes(checkpoint.read_bytes())
+    assert train.main(arguments(tmp_path)) == 0
+    assert "that was there before" not in capsys.readouterr().out
+    assert (tmp_path / "net.previous.pth").read_bytes() == checkpoint.read_bytes()
+
+
+def test_the_curves_are_those_of_the_network_beside_them(small_data, tmp_path, monkeypatch, capsys):
+    titles, save_figure = {}, utils.save_figure
+
+    def save(figure, path):
+        titles[path.name] = figure.get_suptitle()
+        save_figure(figure, path)
+
+    monkeypatch.setattr(utils, "save_figure", save)
+    assert train.main(arguments(tmp_path, "--seeds", "2", "--live")) == 0
+    assert "seed 0" in titles["loss_curves.png"] and "seed 1" in titles["live.png"]
+
+
+@pytest.mark.parametrize("victims", [("net.last.csv",), ("net.history.csv",), ("mistakes.png", "loss_curves.png"), ("live.png",)])
+def test_a_table_or_picture_that_cannot_be_written_is_one_warning(small_data, tmp_path, monkeypatch, capsys, victims):
+    """It is open in another program, on Windows."""
+    write = utils.write_atomically
+
+    def refuse(path, content):
+        if path.name in victims:
+            raise LeNetError(f"{path} could not be written (Permission denied); what was there before is untouched")
+        write(path, content)
+
+    monkeypatch.setattr(utils, "write_atomically", refuse)
+    assert train.main(arguments(tmp_path, *["--live"] * ("live.png" in victims))) == 0
+    warnings = [line for line in capsys.readouterr().err.splitlines() if "could not be written" in line]
+    assert len(warnings) == len(victims) and all(victim in line for victim, line in zip(victims, warnings))
+    assert utils.load_checkpoint(tmp_path / "net.pth")[1]["seed"] == 0
+
+
+def test_the_state_is_safe_before_anything_is_told_or_drawn(quick, tmp_path, monkeypatch, capsys):
+    for module, name in ((report, "epoch_line"), (report, "write_history")):
+        folder = tmp_path / name
+        with monkeypatch.context() as patch:
+            patch.setattr(module, name, lambda *_: (_ for _ in ()).throw(BrokenPipeError))
+            assert train.main(arguments(folder)) == 141
+        assert len(utils.read_file(folder / "net.last.pth")["history"]) == 1
+        assert "--resume" in capsys.readouterr().err
+
+
+def test_a_state_is_a_checkpoint_of_its_best_epoch(quick, stop, tmp_path, capsys):
+    stop(4)
+    assert train.main(arguments(tmp_path)) == 130
+    assert utils.load_checkpoint(tmp_path / "net.last.pth")[1]["epoch"] == 1
+
+
+def test_a_rename_that_is_refused_is_tried_again(tmp_path, monkeypatch):
+    refusals, replace = iter([PermissionError("in use"), PermissionError("in use"), None]), os.replace
+
+    def scanned(*paths):
+        if error := next(refusals):
+            raise error
+        replace(*paths)
+
+    monkeypatch.setattr(os, "replace", scanned)
+    utils.save_file(tmp_path / "file", "content")
+    assert utils.read_file(tmp_path / "file") == "content" and list(refusals) == []
+
+
+def test_a_rename_that_stays_refused_is_one_line(tmp_path, monkeypatch):
+    def refuse(*paths):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(LeNetError, match="could not be written .Permission denied.; what was there before is untouched"):
+        utils.save_file(tmp_path / "file", "content")
+    assert list(tmp_path.iterdir()) == []
