@@ -12,9 +12,12 @@ Ink of any colour on paper of any colour: what counts as ink is what differs fro
 reading says that the network was not sure. picture.py turns a file into ink, number.py tells digits in it.
 """
 
+import fnmatch
+import glob
 import io
 import itertools
 import json
+import os
 import sys
 from collections import namedtuple
 from pathlib import Path
@@ -279,36 +282,57 @@ def check(args):
         raise ValueError(f"argument --seed: must be in 0 .. 2**32 - 1, got {args.seed}")
     if args.multi is not None and (args.json or args.invert != "auto"):
         raise ValueError("argument --multi: takes neither --json nor --invert")
-    if args.explain and (len(args.images) != 1 or Path(args.images[0]).is_dir()):
+    if args.explain and (len(args.images) != 1 or os.path.isdir(args.images[0])):
         raise ValueError("argument --explain: takes one picture")
-    if args.explain and not (args.save or args.show):
-        utils.check_folder(utils.ASSETS, "--explain")
+    written = args.save or (utils.ASSETS / "explain.png" if args.explain and not args.show else None)
+    if written:
+        utils.check_file(written, "--save" if args.save else "--explain")
     if args.images.count("-") > 1:
         raise ValueError("argument IMAGE: standard input (-) can be read only once")
-    if args.save:
-        utils.check_folder(args.save.parent, "--save")
-        if args.save.is_dir():
-            raise ValueError(f"argument --save: {args.save} is a folder")
+    if written and any(would_read(name, written) for name in args.images):
+        raise ValueError(f"argument --save: {written} is among the pictures to read, or would be the next time; choose another "
+                         "name and folder")
     return utils.pick_device(args.device)
 
 
+def would_read(name, path):
+    """Say whether the command line's name stands for the file path, among others; also if path is yet to be written."""
+    if os.path.isdir(name):
+        return os.path.samefile(name, path.parent) and path.suffix.lower() in SUFFIXES
+    if os.path.exists(name):
+        return path.exists() and os.path.samefile(name, path)
+    return fnmatch.fnmatch(os.path.abspath(path), os.path.abspath(name))
+
+
 def find_sources(names):
-    """Yield (name, path or bytes or PictureError) for each picture that the command line's names stand for, in order."""
+    """Yield (name, path or binary file or PictureError) for each picture that the command line's names stand for, in order."""
     for name in names:
-        path = Path(name)
         if name == "-":
-            yield name, io.BytesIO(sys.stdin.buffer.read())
-        elif path.is_dir():
+            yield name, read_stdin()
+        elif os.path.isdir(name):
             try:
-                files = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES and file.is_file())
+                files = sorted(file for file in Path(name).iterdir() if file.suffix.lower() in SUFFIXES
+                               and not file.name.startswith("._") and file.is_file())  # ._x.png is what macOS knows of x.png
             except OSError as error:
                 yield name, PictureError(f"can't be listed: {error.strerror}")
                 continue
             if not files:
                 yield name, PictureError("a folder without pictures")
             yield from ((str(file), file) for file in files)
+        elif not os.path.lexists(name) and (found := sorted(glob.glob(name))):  # *.png, which Windows' shell leaves to us
+            yield from find_sources(found)
         else:
-            yield name, path
+            yield name, Path(name)
+
+
+def read_stdin():
+    """Return what is on standard input, as a binary file, or the PictureError that says why there is nothing."""
+    try:
+        return io.BytesIO(sys.stdin.buffer.read())
+    except AttributeError:
+        return PictureError("standard input is closed")
+    except OSError as error:
+        return PictureError(f"standard input can't be read: {error.strerror}")
 
 
 def read_all(args, device):
@@ -316,9 +340,10 @@ def read_all(args, device):
     model = load_model(None, args.checkpoint, device)
     invert = {"auto": None, "yes": True, "no": False}[args.invert]
     shown = [] if args.save or args.show or args.explain else None
-    sources, kept, failed = find_sources(args.images), [], False  # kept: the readings of what is shown
+    sources, kept, failed, count = find_sources(args.images), [], False, 0  # kept: the readings of what is shown
     while chunk := list(itertools.islice(sources, 200)):
         names, images = zip(*chunk)
+        count += len(chunk)
         readings = predict_images(images, model, invert, shown=shown)
         if args.single:
             readings = [reading if isinstance(reading, PictureError) else single(reading) for reading in readings]
@@ -335,6 +360,8 @@ def read_all(args, device):
             print(f"predict.py: the layers are in {path}", file=sys.stderr)
     elif shown:
         publish(plot(shown, kept), args.save, args.show)
+        if count > len(kept):
+            print(f"predict.py: the figure has room for the first {len(kept)} of {count} pictures", file=sys.stderr)
     return 1 if failed else 0
 
 
@@ -363,9 +390,6 @@ def tell(name, reading, as_json):
 
 def main(argv=None):
     """Run the command line argv; return the exit status."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")  # file names may hold what no encoding can print
     parser = get_parser()
     args = parser.parse_args(argv)
     try:
@@ -388,4 +412,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(utils.run_script(main, "predict.py"))

@@ -59,7 +59,7 @@ class HelpFormatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefau
 def run_script(main, name):
     """Run main() as the script called name; return its exit status.
 
-    File names may hold what a console can't print: that is escaped. Output that nobody can take is not a traceback: who
+    What a console can't print, in a file's name say, is escaped. Output that nobody can take is not a traceback: who
     reads it may have gone (python predict.py ... | head), which is no error worth a word, or the disk is full.
     """
     sys.stderr = sys.stderr or open(os.devnull, "w")  # closed by the caller; print(file=None) would go to stdout
@@ -71,6 +71,8 @@ def run_script(main, name):
         if sys.stdout is not None:
             sys.stdout.flush()
         return status
+    except KeyboardInterrupt:
+        return 130
     except OSError as error:
         if error.filename is not None:  # of a file: not ours to explain
             raise

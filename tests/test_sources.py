@@ -1,0 +1,98 @@
+"""What the command line's names stand for: each picture once, in order, with one answer; none is overwritten."""
+
+import random
+
+import pytest
+
+import predict
+from picture import PictureError
+
+
+@pytest.fixture
+def folder(tmp_path, seven):
+    seven.resize((28, 28)).save(tmp_path / "good.png")
+    (tmp_path / "bad.png").write_bytes(b"not a picture")
+    return tmp_path
+
+
+@pytest.mark.parametrize("count", [1, 199, 200, 201, 401])
+@pytest.mark.parametrize("mix", ["good", "bad", "any"])
+def test_every_input_has_one_answer_in_order(capsys, tmp_path, monkeypatch, count, mix):
+    """However many there are, and whatever is bad among them. The network is left out: it is asked elsewhere."""
+    chosen = [random.Random(count).choice(["good", "bad"]) if mix == "any" else mix for _ in range(count)]
+    names = [f"{i}-{kind}.png" for i, kind in enumerate(chosen)]
+    monkeypatch.setattr(predict, "load_model", lambda *_: None)
+    monkeypatch.setattr(predict, "say", lambda reading: reading)
+    monkeypatch.setattr(predict, "predict_images", lambda images, *_, **__: [
+        PictureError(str(path)) if "bad" in str(path) else f"read {path}" for path in images])
+    status = predict.main(names)
+    out, err = capsys.readouterr()
+    assert out.splitlines() == [f"{name}: read {name}" for name in names if "good" in name]
+    assert err.splitlines() == [f"predict.py: {name}: {name}" for name in names if "bad" in name]
+    assert status == (1 if "bad" in chosen else 0)
+
+
+@pytest.mark.parametrize("count", [1, 201])
+def test_every_picture_is_read_for_real(capsys, folder, count, network):
+    names = [str(folder / ("bad.png" if i % 3 == 2 else "good.png")) for i in range(count)]
+    assert predict.main([*names, "--checkpoint", str(network)]) == (1 if count > 2 else 0)
+    out, err = capsys.readouterr()
+    assert out.count("good.png: 7 (") == count - count // 3 and err.count("\n") == count // 3
+
+
+def test_a_pattern_is_expanded_where_the_shell_does_not(folder):
+    (folder / "a[1].png").write_bytes(b"")
+    assert [name for name, _ in predict.find_sources([str(folder / "*oo*.png")])] == [str(folder / "good.png")]
+    assert [name for name, _ in predict.find_sources([str(folder / "a[1].png")])] == [str(folder / "a[1].png")]  # a name first
+    assert [name for name, _ in predict.find_sources([str(folder / "*.gif")])] == [str(folder / "*.gif")]
+
+
+def test_what_macos_leaves_on_a_memory_stick_is_no_picture(folder):
+    (folder / "._good.png").write_bytes(b"\0\5\26\7")
+    assert [name for name, _ in predict.find_sources([str(folder)])] == [str(folder / name) for name in ("bad.png", "good.png")]
+
+
+def test_a_name_of_300_letters_is_one_line_and_the_rest_goes_on(capsys, folder, network):
+    assert predict.main(["n" * 300 + ".png", str(folder / "good.png"), "--checkpoint", str(network)]) == 1
+    out, err = capsys.readouterr()
+    assert "good.png: 7 (" in out and err.count("\n") == 1
+
+
+def test_a_folder_that_cannot_be_listed_is_one_line_and_the_rest_goes_on(capsys, folder, monkeypatch, network):
+    (folder / "closed").mkdir()
+
+    def refuse(self):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("pathlib.Path.iterdir", refuse)
+    assert predict.main([str(folder / "closed"), str(folder / "good.png"), "--checkpoint", str(network)]) == 1
+    out, err = capsys.readouterr()
+    assert "good.png: 7 (" in out and err == f"predict.py: {folder / 'closed'}: can't be listed: Permission denied\n"
+
+
+@pytest.mark.parametrize("names, save", [
+    (["good.png"], "good.png"), (["bad.png", "link.png"], "good.png"), (["."], "seen.png"), (["*.png"], "seen.png"),
+    (["good.png"], "link.png"), (["./good.png"], "good.png"), (["*oo*.png"], "good.png"),
+])
+def test_a_figure_replaces_no_picture_and_becomes_none(capsys, folder, monkeypatch, names, save):
+    (folder / "link.png").symlink_to("good.png")
+    monkeypatch.chdir(folder)
+    before = (folder / "good.png").read_bytes()
+    with pytest.raises(SystemExit) as exit:
+        predict.main([*names, "--save", save])
+    err = capsys.readouterr().err
+    assert exit.value.code == 2 and err.count("\n") == 1 and "argument --save: " in err and "choose another" in err
+    assert (folder / "good.png").read_bytes() == before and not (folder / "seen.png").exists()
+
+
+def test_a_figure_beside_its_picture_is_welcome(folder, monkeypatch, capsys, network):
+    monkeypatch.chdir(folder)
+    assert predict.main(["good.png", "--save", "seen.png", "--checkpoint", str(network)]) == 0
+    assert predict.main([".", "--save", "seen.pdf", "--checkpoint", str(network)]) == 1  # bad.png; .pdf is never read
+    assert (folder / "seen.pdf").exists() and (folder / "seen.png").exists()
+
+
+def test_a_figure_that_has_no_room_for_all_says_so(capsys, folder, network):
+    names = [str(folder / "good.png")] * 61
+    assert predict.main([*names, "--save", str(folder / "seen.png"), "--checkpoint", str(network)]) == 0
+    assert capsys.readouterr().err == "predict.py: the figure has room for the first 60 of 61 pictures\n"
