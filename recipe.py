@@ -149,7 +149,8 @@ def make_optimizer(model, lr, device, ingredients=()):
     groups = [dict(params=parameters, lr=lr * pace, weight_decay=decay) for (pace, decay), parameters in groups.items()]
     if "rotation" in ingredients:
         return RotatedAdam(groups, lr)
-    return torch.optim.Adam(groups, lr, decoupled_weight_decay=True, fused=torch.device(device).type in ("cpu", "cuda"))
+    adam = torch.optim.AdamW if "decay" in ingredients else torch.optim.Adam
+    return adam(groups, lr, fused=torch.device(device).type in ("cpu", "cuda"))
 
 
 def make_schedule(optimizer, steps):

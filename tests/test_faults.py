@@ -88,7 +88,7 @@ def interrupted(cut_off, tmp_path):
 CHILD = """
 import mnist, os, runpy, signal, sys, torch
 
-parts, die_at, fsync = torch.load(sys.argv[1]), int(sys.argv[2]), os.fsync
+parts, die_at, fsync = torch.load(sys.argv[1], weights_only=True), int(sys.argv[2]), os.fsync
 calls = []
 
 def fsync_or_die(file):

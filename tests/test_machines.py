@@ -256,3 +256,9 @@ def test_live_in_a_notebook_says_where_the_curves_are(tmp_path, monkeypatch, cap
     err = capsys.readouterr().err
     assert err.count("\n") == 1 and "no window" in err and "live.png" in err and (tmp_path / "live.png").exists()
     assert not plt.get_fignums()
+
+
+def test_the_oldest_versions_are_the_least_that_are_asked_for():
+    asked, oldest = ((utils.ROOT / path).read_text().splitlines() for path in ("requirements.txt", "tests/oldest.txt"))
+    least = dict(line.split(">=") for line in asked if line[:1] != "#")
+    assert least == dict(line.split("==") for line in oldest if line[:1] != "#")
