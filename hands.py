@@ -69,7 +69,8 @@ def pen(points, width):
     centres = torch.arange(-31, 32, 2) / 32
     y, x = torch.meshgrid(centres, centres, indexing="ij")
     pixels = torch.stack([x, y], 2).view(1, -1, 2)
-    away = torch.cat([torch.cdist(pixels.expand(len(part), -1, -1), part.nan_to_num(9.0)).amin(2) for part in points.split(500)])
+    away = torch.cat([torch.cdist(pixels.expand(len(part), -1, -1), part.nan_to_num(9.0)).amin(2)
+                      for part in points.split(500)])  # all at once would take gigabytes
     return (width[:, None] / 2 + 0.5 - 16 * away).clamp(0, 1).view(-1, 1, 32, 32)
 
 

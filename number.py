@@ -31,7 +31,7 @@ SMALLEST = 6    # pixels: no digit that is smaller can be read
 
 SKIP = 2.0      # what it costs to leave out a piece as heavy as the others, in nats
 EACH = 0.3      # what a digit costs beyond the network's doubt, so that fewer digits are better
-CLEAR = 0.9    # share of the ink explained, and the least probability of a digit: then no other look is needed
+CLEAR = 0.9     # share of the ink explained, and the least probability of a digit: then no other look is needed
 GOOD = 0.75     # of a Page's score: then digits that are large enough are not looked at closer, which costs ten times as much
 MANY_DIGITS = 0.15  # what more digits cost a reading, as a share of the ink
 CUT = 0.25      # what it costs to cut a piece
@@ -128,7 +128,7 @@ def cost(group, box, p, pieces):
 
 
 def choose(candidates, probabilities):
-    """Return (the indices of the groups that are digits, sorted; what that costs).
+    """Return the indices of the groups that are digits, sorted.
 
     Every piece is part of one digit or left out, in the cheapest way: exactly found, by the pieces' clusters, unless a
     cluster is large; then the groups that save most are taken first. probabilities: float (N, 10), the network's, of the views.
@@ -136,25 +136,22 @@ def choose(candidates, probabilities):
     pieces = candidates.pieces
     costs = [cost(*each, pieces) for each in zip(candidates.groups, candidates.boxes, probabilities)]
     skip = SKIP * np.minimum(1.5, pieces.mass / weighted_median(pieces.mass, pieces.mass)) + 0.05
-    _, cluster = connected(pieces.near)
-    chosen, total = [], 0.0
+    cluster, chosen = clusters(pieces.near), []
     for c in np.unique(cluster):
         members = frozenset(np.flatnonzero(cluster == c).tolist())
         mine = [(frozenset(group), i) for i, group in enumerate(candidates.groups) if group[0] in members]
         solve = cheapest_cover if len(members) <= 12 else thriftiest_cover
-        price, taken = solve(members, mine, costs, skip)
-        total += price
-        chosen += taken
-    return sorted(chosen), total
+        chosen += solve(members, mine, costs, skip)[1]
+    return sorted(chosen)
 
 
-def connected(near):
-    """Return (number of clusters, cluster of each) of a symmetric bool matrix (N, N)."""
+def clusters(near):
+    """Return int (N,), the number of the cluster of each, of a symmetric bool matrix (N, N)."""
     cluster = np.arange(len(near))
     for i, j in zip(*np.nonzero(np.triu(near))):
         if cluster[i] != cluster[j]:
             cluster[cluster == max(cluster[i], cluster[j])] = min(cluster[i], cluster[j])
-    return len(np.unique(cluster)), cluster
+    return cluster
 
 
 def cheapest_cover(members, groups, costs, skip):
@@ -264,7 +261,7 @@ def read_upright(whole, invert):
     full = max(whole.shape[:2])
     shares = (0.5, 0.25, 1.0) if full > 160 else (1.0, 0.5, 0.25)  # the small ones are cut to the digit
     best = yield from read_looks(at_size(whole, COARSE), invert, shares)
-    height = digit_height(best, whole.shape) if best is not None else 0
+    height = digit_height(best, whole.shape[:2]) if best is not None else 0
     if full <= 1.2 * COARSE or (height * COARSE / full >= SMALL and best.score >= GOOD):
         return best
     small = best is not None and height * COARSE / full < SMALL
@@ -301,13 +298,13 @@ def read_looks(array, invert, *looking):
 
 def make_page(look, candidates, probabilities):
     """Return the Page of a look, given the network's probabilities of its candidates, or None if nothing is a digit."""
-    chosen, _ = choose(candidates, probabilities)
+    chosen = choose(candidates, probabilities)
     if not chosen:
         return None
-    lines = order_lines(candidates.boxes[chosen])
+    box = candidates.boxes[chosen]
+    lines = order_lines(box)
     mass = np.array([candidates.pieces.mass[list(candidates.groups[i])].sum() for i in chosen])
     lines = [line for line in lines if len(line) > 1 or len(mass) < 4 or mass[line[0]] > 0.35 * np.median(mass)]  # else a speck
-    box = candidates.boxes[chosen]
     high, wide = look.mask.shape
     digits = []
     for n, line in enumerate(lines):
@@ -326,12 +323,16 @@ def rate(digits, ink):
     Of two readings that explain the same ink, the one with fewer digits is right, most likely.
     """
     explained = sum(found.mass * found.probability for found in digits) / max(ink, 1e-9)
-    return explained - MANY_DIGITS * math.log(min(len(digits), 3))
+    return explained - price_of_many(digits)
+
+
+def price_of_many(digits):
+    return MANY_DIGITS * math.log(min(len(digits), 3))
 
 
 def is_clear(page):
     """Say whether a page is so good that no other look is needed: sure of every digit, and hardly any ink left out."""
-    return (page is not None and page.score + MANY_DIGITS * math.log(min(len(page.digits), 3)) >= CLEAR
+    return (page is not None and page.score + price_of_many(page.digits) >= CLEAR
             and min(found.probability for found in page.digits) > CLEAR)
 
 
@@ -341,7 +342,13 @@ def mean_probability(page):
 
 def digit_height(page, shape):
     """Return the median size of a page's digits in pixels of a picture of that shape."""
-    return float(np.median([max((box[2] - box[0]) * shape[1], (box[3] - box[1]) * shape[0]) for *_, box, _, _, _ in page.digits]))
+    boxes = np.array([found.box for found in page.digits])
+    return float(np.median((sizes(boxes) * shape[1::-1]).max(axis=1)))
+
+
+def most_prominent(digits):
+    """Return the one of digits, a list of Found, that has the most ink and is the surest."""
+    return max(digits, key=lambda found: found.mass * found.probability)
 
 
 def at_size(array, size):

@@ -16,8 +16,8 @@ Pieces = namedtuple("Pieces", "label box mass at_edge cut height near bars")
 Pieces.__doc__ = """Connected pieces of ink.
 
 label: int (H, W), 0 paper, piece i is i + 1; box: int (N, 4); mass: float (N,), in pixels of full ink; at_edge: float (N,),
-how much of its length lies on the picture's edge, 0..1; cut: bool (N,), it is a part of a piece; height: float, that of a digit; near: bool (N, N);
-bars: float, the mass of long lines that something may hang on.
+how much of its length lies on the picture's edge; cut: bool (N,), it is a part of a piece; height: float, that of a digit; near:
+bool (N, N), see find_near(); bars: float, the mass of long lines that something may hang on.
 """
 
 
@@ -31,14 +31,14 @@ def find_pieces(look):
     box[:, 2:] += box[:, :2]
     mass = np.bincount(label.ravel(), soft.ravel(), minlength=n)[1:]
     rim = np.concatenate([label[0], label[-1], label[:, 0], label[:, -1]])
-    at_edge = np.bincount(rim, minlength=n)[1:] / sizes(box).max(axis=1)
+    size, narrow = sizes(box).max(axis=1), sizes(box).min(axis=1)
+    at_edge = np.bincount(rim, minlength=n)[1:] / size
     keep = may_be_writing(box, mass, look.mask.shape)
     weight = mass * edge_weight(at_edge) * keep
     if weight.sum() <= 0:
         return None
-    height = weighted_median(sizes(box).max(axis=1), weight)
-    size = sizes(box).max(axis=1)
-    bars = mass[(size > 4 * sizes(box).min(axis=1)) & ~keep & (sizes(box).min(axis=1) > 0.5 * height)].sum()
+    height = weighted_median(size, weight)
+    bars = mass[(size > 4 * narrow) & ~keep & (narrow > 0.5 * height)].sum()
     keep &= (size <= 3 * height) & (mass > 0.02 * weighted_median(mass, weight)) & ((size >= 5) | (mass >= 8))
     if not keep.any() or keep.sum() > MANY:
         return None
@@ -102,9 +102,10 @@ def cut_touching(pieces, soft):
         left, top, right, bottom = box[i]
         here = label[top:bottom, left:right]
         y, x = np.nonzero(here == i + 1)
-        cuts = find_cuts(here == i + 1)
-        part = sum((x + slope * (y - (bottom - top) / 2) > where).astype(int) for where, slope in cuts)
-        if not cuts or np.ptp(part) == 0:
+        part = np.zeros(len(x), dtype=int)
+        for where, slope in find_cuts(here == i + 1):
+            part += x + slope * (y - (bottom - top) / 2) > where
+        if np.ptp(part) == 0:
             continue
         for n, k in enumerate(np.unique(part)):
             px, py = x[part == k], y[part == k]

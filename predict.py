@@ -110,7 +110,7 @@ def see(source, invert, shown):
 
 def make_reading(page):
     """Return the Reading of a number.Page."""
-    main = max(page.digits, key=lambda found: found.mass * found.probability)
+    main = number.most_prominent(page.digits)
     lines = ["".join(str(found.digit) for found in page.digits if found.line == n) for n in range(page.digits[-1].line + 1)]
     whole = float(np.prod([found.probability for found in page.digits]))
     (seen,) = mnist.resize(torch.from_numpy(main.view[None]))
@@ -125,7 +125,7 @@ def read_views(model, views):
 
 def single(reading):
     """Return a Reading of the most prominent digit of reading alone."""
-    main = max(reading.digits, key=lambda found: found.mass * found.probability)
+    main = number.most_prominent(reading.digits)
     return reading._replace(text=str(reading.digit), whole=reading.probability, digits=[main._replace(line=0)])
 
 
@@ -158,27 +158,31 @@ def watch(model, image):
 
 def read_number(img_path, invert=None, model=None, checkpoint=utils.CHECKPOINT, device="cpu"):
     """Return all digits in the picture at img_path as a string, lines separated by newlines; else as single_predict()."""
-    (reading,) = predict_images([img_path], load_model(model, checkpoint, device), invert)
+    return read_one(img_path, model, invert, checkpoint, device).text
+
+
+def read_one(img_path, model, invert, checkpoint, device, shown=None):
+    """Return the Reading of the picture at img_path; raises the PictureError that keeps it from one."""
+    (reading,) = predict_images([img_path], model, invert, checkpoint, device, shown)
     if isinstance(reading, PictureError):
         raise reading
-    return reading.text
+    return reading
 
 
 def single_predict(img_path, invert=None, model=None, save=None, show=False, checkpoint=utils.CHECKPOINT, device="cpu",
                    explain=False):
-    """Return the digit, 0..9, in the picture at img_path, of several the most prominent one; write the figure about it to save, open it if show.
+    """Return the digit, 0..9, in the picture at img_path, of several the most prominent one.
 
-    invert: True if the ink is darker than the paper, False if it is lighter, None to find out. explain: the figure shows
-    every layer of the network. Raises PictureError, in one line, if there is no picture or no digit in it.
+    The figure about it is written to save, if given, and opened in a window, if show. invert: True if the ink is darker than the
+    paper, False if it is lighter, None to find out. explain: the figure shows every layer of the network. Raises PictureError,
+    in one line, if there is no picture or no digit in it.
     """
     model = load_model(model, checkpoint, device)
     shown = [] if save or show else None
-    readings = predict_images([img_path], model, invert, shown=shown)
-    if isinstance(readings[0], PictureError):
-        raise readings[0]
+    reading = read_one(img_path, model, invert, checkpoint, device, shown)
     if shown:
-        publish(plot(shown, readings, model if explain else None), save, show)
-    return readings[0].digit
+        publish(plot(shown, [reading], model if explain else None), save, show)
+    return reading.digit
 
 
 def multi_predict(n=50, seed=None, model=None, save=utils.ASSETS / "multi_predict.png", show=False,
