@@ -53,3 +53,16 @@ def test_the_score_tells_right_refused_and_misled_apart():
     assert pictures.score(answers, [None] * 4) == (50, 25, 50, 0)  # refused or unsure is right where there is no digit
     assert pictures.score(answers, [""] * 4) == (25, 25, 50, 0)  # an empty page has to be refused
     assert pictures.distance("123\n45", "12345") == 1 and pictures.distance("", "12") == 2
+
+
+def test_a_touching_line_is_told_to_touch(monkeypatch):
+    told, line_ink = [], pages.line_ink
+    monkeypatch.setattr(pages, "line_ink", lambda *args: told.append(args[4]) or line_ink(*args))
+    pictures.make_numbers(pages.touching_line, 3, seed=1)
+    assert told == [True] * 3
+
+
+@pytest.mark.parametrize("a, b, edits", [("", "", 0), ("123", "123", 0), ("12", "123", 1), ("123", "12", 1), ("123", "923", 1),
+                                         ("12", "21", 2), ("", "4567", 4)])
+def test_the_distance_of_two_texts(a, b, edits):
+    assert pictures.distance(a, b) == edits
