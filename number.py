@@ -23,7 +23,8 @@ from picture import NoDigit
 from pieces import edge_weight, find_pieces, sizes, weighted_median
 
 COARSE = 256    # pixels on the long side of the first look: strokes shaded with a pencil close up
-FINE = 1600     # of the closest look
+CLOSER = 1024    # of a closer look at large digits,
+FINE = 1600     # of the closest one at small digits
 SMALL = 52      # pixels: digits that the first look sees smaller than this are looked at again, closer;
 TALL = 72       # then they are about this tall
 AT_MOST = 4     # pieces in one digit
@@ -239,16 +240,17 @@ def read_picture(image, invert=None):
     So whoever runs it decides when and with what a network reads, and many pictures' views can be read at once. invert as in
     looks(). Raises NoDigit, with the reason, if nothing looks like a digit in any look.
     """
-    whole = picture.to_array(image, FINE if max(image.size) > COARSE else COARSE)
-    best = yield from read_upright(whole, invert)
+    full = min(max(image.size), FINE)
+    best = yield from read_upright(lambda size: picture.to_array(image, size), full, invert)
     if best is not None and len(best.digits) >= 4 and (best.score < 0.6 or mean_probability(best) < 0.85):
         for quarters in (1, 3):  # stored sideways, and nothing in the file says so
-            turned = yield from read_upright(np.ascontiguousarray(np.rot90(whole, quarters)), invert)
+            turned = yield from read_upright(
+                lambda size: np.ascontiguousarray(np.rot90(picture.to_array(image, size), quarters)), full, invert)
             if turned is not None and turned.score > best.score + 0.1 and len(turned.digits) >= 3:
                 digits = [found._replace(box=turn_back(found.box, quarters)) for found in turned.digits]
                 best = turned._replace(digits=digits)
     if best is None or best.score < LEAST:
-        blank = next(picture.looks(at_size(whole, COARSE), invert), None) is None
+        blank = next(picture.looks(picture.to_array(image, COARSE), invert), None) is None
         raise NoDigit("no digit found: " + ("the picture is blank" if blank else "nothing in it looks like a digit"))
     return best
 
@@ -256,18 +258,20 @@ def read_picture(image, invert=None):
 LEAST = 0.2  # of a Page's score: of noise and empty pages, sure digits explain hardly any ink; real digits stay above
 
 
-def read_upright(whole, invert):
-    """Read an array, float (H, W, C), as read_picture() does; it returns a Page or None."""
-    full = max(whole.shape[:2])
+def read_upright(see, full, invert):
+    """Read a picture as read_picture() does; the generator returns a Page or None.
+
+    see(size) is the picture with at most `size` pixels on its long side, float (H, W, C); full is the most that make sense.
+    """
     shares = (0.5, 0.25, 1.0) if full > 160 else (1.0, 0.5, 0.25)  # the small ones are cut to the digit
-    best = yield from read_looks(at_size(whole, COARSE), invert, shares)
-    height = digit_height(best, whole.shape[:2]) if best is not None else 0
-    if full <= 1.2 * COARSE or (height * COARSE / full >= SMALL and best.score >= GOOD):
+    coarse = see(COARSE)
+    best = yield from read_looks(coarse, invert, shares)
+    height = digit_height(best, coarse.shape[:2]) if best is not None else 0
+    if full <= 1.2 * COARSE or (height >= SMALL and best.score >= GOOD):
         return best
-    small = best is not None and height * COARSE / full < SMALL
-    size = int(min(full, FINE, TALL * full / height)) if small else min(full, 1024)
-    closer = at_size(whole, size)
-    tall = height * size / full if small else 60
+    small = best is not None and height < SMALL
+    closer = see(int(min(full, FINE, TALL * COARSE / height)) if small else min(full, CLOSER))
+    tall = height * max(closer.shape) / COARSE if small else 60
     share = min(0.5, 3 * tall / min(closer.shape[:2]))
     shares = share, max(0.12, share / 2) if share > 0.15 else 2 * share
     page = yield from read_looks(closer, invert, shares, int(2.5 * tall))
@@ -349,11 +353,6 @@ def digit_height(page, shape):
 def most_prominent(digits):
     """Return the one of digits, a list of Found, that has the most ink and is the surest."""
     return max(digits, key=lambda found: found.mass * found.probability)
-
-
-def at_size(array, size):
-    """Return array with at most `size` pixels on its long side."""
-    return picture.shrink(array, size) if max(array.shape[:2]) > size else array
 
 
 def turn_back(box, quarters):

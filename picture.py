@@ -117,12 +117,11 @@ def to_array(image, size=256):
     A transparent picture is laid on a ground that its ink contrasts with.
     """
     factor = max(1, max(image.size) // size)
-    strips = []  # of whole cells of factor x factor pixels: a huge picture is never converted as a whole
-    for top in range(0, image.height, 8 * factor):
-        strip = image if factor == 1 else image.crop((0, top, image.width, min(top + 8 * factor, image.height)))
+    rows = max(1, 2**22 // (factor * image.width)) * factor  # of whole cells of factor x factor pixels
+    strips = []  # a huge picture is never converted as a whole
+    for top in range(0, image.height, rows):
+        strip = image if rows >= image.height else image.crop((0, top, image.width, min(top + rows, image.height)))
         strips.append(np.asarray(plain_mode(strip).reduce(factor)))
-        if factor == 1:
-            break
     array = np.concatenate(strips)
     if array.dtype == np.uint8:
         array = array.astype(np.float32) / 255
@@ -327,7 +326,8 @@ def frame(ink, mask, level):
     grow = max(0, round((PEN * size / 20 - pen) / 2))
     margin = reach + grow
     window = slice(max(top - margin, 0), bottom + margin), slice(max(left - margin, 0), right + margin)
-    mask, ink = (np.pad(array[window], margin) for array in (mask.view(np.uint8), ink))
+    border = [margin] * 4
+    mask, ink = (cv2.copyMakeBorder(array[window], *border, cv2.BORDER_CONSTANT) for array in (mask.view(np.uint8), ink))
     soft = np.minimum(ink / level, 1) * dilate(mask, reach)
     soft[soft < FAINT] = 0
     if grow:
