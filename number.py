@@ -74,11 +74,14 @@ def find_candidates(look):
 
 
 def short_lines(look, height):
-    """Return how many pixels of a look's lines are no longer than 2.5 digits are high, so perhaps a digit's strokes."""
+    """Return how many pixels of a look's lines may be a digit's strokes: those of lines shorter than 2.5 digits are high that
+    end before the picture's edge."""
     if look.lines is None:
         return 0
     _, _, stats, _ = cv2.connectedComponentsWithStats(look.lines.view(np.uint8), connectivity=8)
-    return int(stats[1:, 4][stats[1:, 2:4].max(axis=1) < 2.5 * height].sum())
+    left, top, wide, high, mass = stats[1:].T
+    at_edge = (left == 0) | (top == 0) | (left + wide == look.mask.shape[1]) | (top + high == look.mask.shape[0])
+    return int(mass[(np.maximum(wide, high) < 2.5 * height) & ~at_edge].sum())
 
 
 def join(box, group):

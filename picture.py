@@ -263,10 +263,12 @@ def looks(array, invert=None, shares=(0.5, 0.25, 1.0), length=None):
         look = found[0]
         calm = cv2.medianBlur(np.minimum(look.ink / look.level, 1).astype(np.float32), 3)
         yield look._replace(ink=calm * look.level, mask=calm > 0.5)
-    for look in found:
-        lines = find_ruling(look.mask, length)
-        if lines.sum() > 0.05 * look.mask.sum():
-            yield look._replace(mask=look.mask & ~lines, lines=lines)
+    for first in range(0, len(found), len(THRESHOLDS)):
+        lines = find_ruling(found[first + 1].mask, length)
+        for look in found[first:first + len(THRESHOLDS)]:
+            ruled = lines & look.mask
+            if ruled.sum() > 0.05 * look.mask.sum():
+                yield look._replace(mask=look.mask & ~lines, lines=ruled)
 
 
 def find_masks(ink):
