@@ -12,6 +12,7 @@ and read_picture() offers the network several looks at a picture and keeps the o
 no network: whoever runs it is asked to have views read. Pillow, NumPy and OpenCV only.
 """
 
+import itertools
 import math
 from collections import namedtuple
 
@@ -121,14 +122,20 @@ def frame_group(look, pieces, group, box):
     return picture.frame(look.ink[window], mask, look.level)
 
 
-def cost(group, box, p, pieces):
-    """Return what it costs, in nats, to read a group of pieces as the digit that the network thinks likeliest."""
+def cost(group, box, p, sure, pieces):
+    """Return what it costs, in nats, to read a group of pieces as the digit that the network thinks likeliest.
+
+    sure: bool (N,), the pieces that it is sure of by themselves. Of these, two that stand side by side are two digits, most
+    likely, and so are two of full height.
+    """
     high = max(box[3] - box[1], box[2] - box[0]) / pieces.height
     total = -math.log(max(p.max(), 1e-6)) + EACH + 6 * max(0, 0.55 - high) + 3 * max(0, high - 1.8)
     if pieces.cut[list(group)].any():
         return total + CUT
     tall = sizes(pieces.box[list(group)])[:, 1] > 0.8 * (box[3] - box[1])
-    return total + 1.5 * (tall.sum() > 1)  # two pieces of full height are two digits, most likely
+    digits = sorted(pieces.box[[i for i in group if sure[i]]].tolist())
+    beside = any(2 * (a[2] - b[0]) < min(a[2] - a[0], b[2] - b[0]) for a, b in itertools.pairwise(digits))
+    return total + 1.5 * (beside or tall.sum() > 1)
 
 
 def choose(candidates, probabilities):
@@ -138,7 +145,11 @@ def choose(candidates, probabilities):
     cluster is large; then the groups that save most are taken first. probabilities: float (N, 10), the network's, of the views.
     """
     pieces = candidates.pieces
-    costs = [cost(*each, pieces) for each in zip(candidates.groups, candidates.boxes, probabilities)]
+    sure = np.zeros(len(pieces.box), dtype=bool)
+    for group, p in zip(candidates.groups, probabilities):
+        if len(group) == 1:
+            sure[group] = p.max() > CLEAR
+    costs = [cost(*each, sure, pieces) for each in zip(candidates.groups, candidates.boxes, probabilities)]
     skip = SKIP * np.minimum(1.5, pieces.mass / weighted_median(pieces.mass, pieces.mass)) + 0.05
     cluster, chosen = clusters(pieces.near), []
     for c in np.unique(cluster):
