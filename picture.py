@@ -285,7 +285,7 @@ def find_masks(ink):
 
 
 MIN_CONTRAST = 0.04    # of the strongest ink, 0..1: below is the noise of blank paper
-THRESHOLDS = 0.5, 0.3, 0.15  # of full ink: lower ones keep faint parts of a stroke together, the highest one what touches apart
+THRESHOLDS = 0.5, 0.3, 0.2  # of full ink: lower ones keep faint parts of a stroke together, the highest one what touches apart
 SLOPES = 0, 0.04, -0.04, 0.08, -0.08  # of ruled lines: paper is seldom photographed quite straight
 
 
