@@ -15,7 +15,9 @@ import time
 from pathlib import Path
 
 import torch
+from torch.nn import functional as F
 
+import cores
 from model import LeNet5
 from plots import plot_losses  # noqa: F401: the lecture has it here
 
@@ -176,14 +178,21 @@ def lock_folder(folder):
 # ---------------------------------------------------------------------------------------------------------------------
 # Scores
 
-@torch.inference_mode()
 def predict_all(model, data_loader, device):
     """Return (logits, labels) of everything in data_loader: float (N, n_classes) and int64 (N,), on the CPU.
 
     The model is left in evaluation mode. Raises ValueError if data_loader is empty.
     """
+    @torch.inference_mode()
+    def predict(x):
+        return model(x)[0].cpu()
+
     model.eval()
-    outputs = [(model(x.to(device))[0].cpu(), y.cpu()) for x, y in data_loader]
+    outputs, n_pieces = [], cores.pieces(data_loader, device)
+    with cores.helpers(n_pieces) as executor:
+        for x, y in data_loader:
+            logits = cores.spread(executor, predict, x.to(device).chunk(n_pieces))
+            outputs.append((torch.cat(logits), y.cpu()))
     if not outputs:
         raise ValueError("there are no images to score")
     logits, labels = zip(*outputs)
