@@ -155,9 +155,10 @@ def training_process(model, loss_func, optimizer, train_loader, valid_loader, ep
 def run(settings, data, device, checkpoint, state=None, on_epoch=None):
     """Train one network as settings say; keep its state, after each epoch, beside checkpoint.
 
-    settings: recipe, epochs, batch_size, lr, seed, limit, ingredients, threads (but a record: torch has been told). data: ((images, labels) for training,
-    validation, test), uint8 on device. state: as kept, to go on from there. on_epoch(history) is called once the state is
-    safe. Returns (best_model, history, errors on the test set as report.score() gives them): the final figures.
+    settings: recipe, epochs, batch_size, lr, seed, limit, ingredients, threads (for the record: torch has been told). data:
+    ((images, labels) for training, validation, test), uint8 on device. state: as kept, to go on from there.
+    on_epoch(history) is called once the state is safe. Returns (best_model, history, errors on the test set as
+    report.score() gives them): the final figures.
     """
     train_set, valid_set, test_set = data
     model, optimizer, train_loader, extras = prepare(settings, train_set, device)
