@@ -75,7 +75,7 @@ def pieces(data_loader, device):
 
 
 @contextlib.contextmanager
-def helpers(n):
+def workers(n):
     """Yield n - 1 threads, an executor, who help the calling one; within it torch's operations are not cut, in none of them.
 
     Yields None if n is 1: then nobody helps, and torch cuts its operations as ever.
@@ -83,7 +83,7 @@ def helpers(n):
     if n == 1:
         yield None
         return
-    with torch_threads(1), ThreadPoolExecutor(n - 1, "helper", torch.set_num_threads, (1,)) as executor:
+    with torch_threads(1), ThreadPoolExecutor(n - 1, "worker", torch.set_num_threads, (1,)) as executor:
         yield executor
 
 

@@ -67,12 +67,12 @@ def train(train_loader, model, loss_func, optimizer, device, *, scheduler=None, 
     model.train()
     losses, sizes = [], []
     n_pieces = cores.pieces(train_loader, device)
-    with cores.helpers(n_pieces) as executor:
+    with cores.workers(n_pieces) as executor:
         stepped = None
         for x, y in tqdm(train_loader, leave=False, disable=None):  # None: only on a terminal
             x, y = x.to(device), y.to(device)
             if stepped is not None:
-                stepped.result()  # this batch was made while a helper, if there is one, was at work on the step before
+                stepped.result()  # this batch was made while a worker, if there is one, was at work on the step before
             optimizer.zero_grad()
             losses.append(backward(compute_loss, model, x, y, n_pieces, executor))
             sizes.append(len(y))
@@ -88,7 +88,7 @@ def train(train_loader, model, loss_func, optimizer, device, *, scheduler=None, 
 def backward(compute_loss, model, x, y, n_pieces, executor):
     """Compute the loss of a batch and leave its gradients in the weights; return the loss.
 
-    In pieces, each helper computes gradients of its own; they are added up always in the same order, whoever was ready first.
+    In pieces, each worker computes gradients of its own; they are added up always in the same order, whoever was ready first.
     """
     if n_pieces == 1:
         loss = compute_loss(x, y)

@@ -198,7 +198,7 @@ def predict_all(model, data_loader, device):
 
     model.eval()
     outputs, n_pieces = [], cores.pieces(data_loader, device)
-    with cores.helpers(n_pieces) as executor:
+    with cores.workers(n_pieces) as executor:
         for x, y in data_loader:
             logits = cores.spread(executor, predict, x.to(device).chunk(n_pieces))
             outputs.append((torch.cat(logits), y.cpu()))

@@ -71,7 +71,7 @@ def test_pieces_are_not_small(threads, batch_size, expected):
 def test_spread_keeps_the_order_and_passes_on_what_goes_wrong():
     here = threading.get_ident()
     for n in (1, 3):
-        with cores.helpers(n) as executor:
+        with cores.workers(n) as executor:
             assert cores.spread(executor, lambda a, b: a - b, range(50), range(1, 51)) == [-1] * 50
             with pytest.raises(ZeroDivisionError):
                 cores.spread(executor, lambda a: 1 / a, [2, 1, 0])
@@ -81,13 +81,13 @@ def test_spread_keeps_the_order_and_passes_on_what_goes_wrong():
 
 def test_operations_are_not_cut_where_batches_are():
     with cores.torch_threads(2):
-        with pytest.raises(KeyError), cores.helpers(3) as executor:
+        with pytest.raises(KeyError), cores.workers(3) as executor:
             assert cores.spread(executor, lambda _: torch.get_num_threads(), range(3)) == [1, 1, 1]
             raise KeyError
         assert torch.get_num_threads() == 2
-        with cores.helpers(1) as executor:
+        with cores.workers(1) as executor:
             assert executor is None and torch.get_num_threads() == 2
-    assert threading.active_count() < 3  # helpers have gone
+    assert threading.active_count() < 3  # workers have gone
 
 
 # Training
