@@ -19,8 +19,8 @@ class WholeInputConv2d(nn.Conv2d):
     """
 
     def forward(self, x):
-        x, weight = (tensor.permute(0, 2, 3, 1).flatten(1) for tensor in (x, self.weight))
-        return F.linear(x, weight, self.bias)[:, :, None, None]
+        weight = self.weight.permute(0, 2, 3, 1).flatten(1)
+        return F.linear(x.permute(0, 2, 3, 1).flatten(1), weight, self.bias)[:, :, None, None]
 
 
 class LeNet5(nn.Module):
@@ -70,8 +70,9 @@ class LeNet5(nn.Module):
 
         Raises ValueError if x has any other shape.
         """
-        if x.ndim != 4 or x.shape[1:] != (1, 32, 32):
-            raise ValueError(f"LeNet5 takes images of shape (N, 1, 32, 32), got {tuple(x.shape)}")
+        if list(x.shape[1:]) != [1, 32, 32]:
+            shape = ", ".join([str(n) for n in x.shape])  # what torch.jit.script understands
+            raise ValueError(f"LeNet5 takes images of shape (N, 1, 32, 32), got ({shape})")
         features = self.feature_extractor(x)               # (N, 120, 1, 1)
         logits = self.classifier(features.flatten(1))      # (N, n_classes)
         return logits, torch.softmax(logits, dim=1)

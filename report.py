@@ -22,8 +22,8 @@ def epoch_line(row, is_best):
 
 
 def describe(settings):
-    """Return settings as one line for people."""
-    plain = [f"{key} {value}" for key, value in settings.items() if key != "ingredients" and value is not None]
+    """Return settings as one line for people, to whom the number of threads has been told."""
+    plain = [f"{key} {value}" for key, value in settings.items() if key not in ("ingredients", "threads") and value is not None]
     return ", ".join(plain) + f"; {', '.join(settings['ingredients']) or 'no augmentation, no schedule, no averaging'}"
 
 

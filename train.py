@@ -30,6 +30,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+import cores
 import mnist
 import report
 import runs
@@ -45,32 +46,65 @@ from utils import LeNetError
 def train(train_loader, model, loss_func, optimizer, device, *, scheduler=None, average=None, bfloat16=False):
     """Train for one epoch; return (model, optimizer, epoch_loss), the mean loss over the images seen, in nats.
 
-    scheduler and average (an AveragedModel) are stepped after every batch. With bfloat16, activations and their
-    gradients are rounded to 8 significant bits; weights, loss and steps keep their 24 (Micikevicius et al. 2018,
-    section 3.1). Raises FloatingPointError, naming the batch, if a loss was not finite.
+    loss_func takes (logits, targets) and returns a mean over images. scheduler and average (an AveragedModel) are stepped
+    after every batch. With bfloat16, activations and their gradients are rounded to 8 significant bits; weights, loss and
+    steps keep their 24 (Micikevicius et al. 2018, section 3.1). On a CPU large batches are cut, a piece for each of torch's
+    threads, and their number decides how sums are rounded. Raises FloatingPointError, naming the batch, if a loss was not
+    finite.
     """
-    model.train()
-    losses, sizes = [], []
-    for x, y in tqdm(train_loader, leave=False, disable=None):  # None: only on a terminal
-        x, y = x.to(device), y.to(device)
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=bfloat16):
+    def compute_loss(x, y):
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=bfloat16, cache_enabled=False):  # threads would share it
             logits, _ = model(x)
-        loss = loss_func(logits.float(), y)
-        optimizer.zero_grad()
-        loss.backward()
+        return loss_func(logits.float(), y)
+
+    def step():
         optimizer.step()
         if scheduler is not None:
             scheduler.step()
         if average is not None:
             average.update_parameters(model)
-        losses.append(loss.detach())
-        sizes.append(len(y))
-    losses = torch.stack(losses).cpu().double()  # MPS has no float64; one wait for the device per epoch, not one per batch
-    bad = (~losses.isfinite()).nonzero().flatten()
-    if len(bad):
-        raise FloatingPointError(f"the loss of batch {bad[0] + 1} of {len(losses)} is {losses[bad[0]].item()}")
-    sizes = torch.tensor(sizes)
-    return model, optimizer, ((losses * sizes).sum() / sizes.sum()).item()
+
+    model.train()
+    losses, sizes = [], []
+    n_pieces = cores.pieces(train_loader, device)
+    with cores.workers(n_pieces) as executor:
+        stepped = None
+        for x, y in tqdm(train_loader, leave=False, disable=None):  # None: only on a terminal
+            x, y = x.to(device), y.to(device)
+            if stepped is not None:
+                stepped.result()  # this batch was made while a worker, if there is one, was at work on the step before
+            optimizer.zero_grad()
+            losses.append(backward(compute_loss, model, x, y, n_pieces, executor))
+            sizes.append(len(y))
+            stepped = cores.start(executor, step)
+        stepped.result()
+    losses = torch.stack(losses).tolist()  # one wait for the device per epoch, not one per batch; MPS has no float64
+    for number, loss in enumerate(losses, start=1):
+        if not math.isfinite(loss):
+            raise FloatingPointError(f"the loss of batch {number} of {len(losses)} is {loss}")
+    return model, optimizer, sum(loss * size for loss, size in zip(losses, sizes)) / sum(sizes)
+
+
+def backward(compute_loss, model, x, y, n_pieces, executor):
+    """Compute the loss of a batch and leave its gradients in the weights; return the loss.
+
+    In pieces, each worker computes gradients of its own; they are added up always in the same order, whoever was ready first.
+    """
+    if n_pieces == 1:
+        loss = compute_loss(x, y)
+        loss.backward()
+        return loss.detach()
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
+
+    def gradients(piece_x, piece_y):
+        loss = compute_loss(piece_x, piece_y) * (len(piece_y) / len(y))
+        return loss.detach(), *torch.autograd.grad(loss, weights)
+
+    of_pieces = cores.spread(executor, gradients, x.chunk(n_pieces), y.chunk(n_pieces))
+    loss, *totals = [sum(parts) for parts in zip(*of_pieces)]
+    for weight, total in zip(weights, totals):
+        weight.grad = total
+    return loss
 
 
 def validate(valid_loader, model, loss_func, device):
@@ -121,9 +155,10 @@ def training_process(model, loss_func, optimizer, train_loader, valid_loader, ep
 def run(settings, data, device, checkpoint, state=None, on_epoch=None):
     """Train one network as settings say; keep its state, after each epoch, beside checkpoint.
 
-    settings: recipe, epochs, batch_size, lr, seed, limit, ingredients. data: ((images, labels) for training,
-    validation, test), uint8 on device. state: as kept, to go on from there. on_epoch(history) is called once the state is
-    safe. Returns (best_model, history, errors on the test set as report.score() gives them): the final figures.
+    settings: recipe, epochs, batch_size, lr, seed, limit, ingredients, threads (for the record: torch has been told). data:
+    ((images, labels) for training, validation, test), uint8 on device. state: as kept, to go on from there.
+    on_epoch(history) is called once the state is safe. Returns (best_model, history, errors on the test set as
+    report.score() gives them): the final figures.
     """
     train_set, valid_set, test_set = data
     model, optimizer, train_loader, extras = prepare(settings, train_set, device)
@@ -209,7 +244,7 @@ def check(args):
     if unknown:
         raise ValueError(f"argument --without: the {name} recipe has no {', '.join(sorted(unknown))}")
     ingredients = [ingredient for ingredient in recipe["ingredients"] if ingredient not in without]
-    settings = dict(recipe, recipe=name, seed=0, limit=None, ingredients=ingredients) | given
+    settings = dict(recipe, recipe=name, seed=0, limit=None, ingredients=ingredients, threads=cores.count()) | given
     n_train = mnist.N_TRAINING if settings["limit"] is None else min(settings["limit"], mnist.N_TRAINING)
     for option, value in (("--epochs", settings["epochs"]), ("--batch-size", settings["batch_size"]),
                           ("--seeds", args.seeds), ("--limit", n_train)):
@@ -252,7 +287,7 @@ def main(argv=None):
         state = runs.load_state(args.checkpoint) if args.resume else None
         if state is not None:
             check_resume(args, settings, state["settings"])
-            settings = state["settings"]
+            settings = {"threads": settings["threads"]} | state["settings"]  # older states don't say how many
     except ValueError as error:
         parser.error(str(error))
     except LeNetError as error:
@@ -261,7 +296,7 @@ def main(argv=None):
     in_main_thread = threading.current_thread() is threading.main_thread()  # others may not touch signals
     terminate = signal.signal(signal.SIGTERM, raise_interrupt) if in_main_thread else None
     try:
-        with tempfile.TemporaryDirectory() as scratch:
+        with tempfile.TemporaryDirectory() as scratch, cores.torch_threads(settings["threads"]):
             if args.dry_run:
                 args.checkpoint, args.assets_dir = Path(scratch) / "LeNet5.pth", Path(scratch)
             if args.evaluate:
@@ -319,7 +354,7 @@ def train_seeds(args, settings, device, scratch, state):
     utils.keep_freed_memory()
     if args.dry_run:  # one batch of everything
         data = [tuple(tensor[:settings["batch_size"]] for tensor in part) for part in data]
-    threads = f", {torch.get_num_threads()} threads" if device.type == "cpu" else ""
+    threads = f", {settings['threads']} thread{'s' * (settings['threads'] > 1)}" if device.type == "cpu" else ""
     n_train, n_valid, n_test = (len(labels) for _, labels in data)
     print(f"LeNet-5 on {device}{threads}: {n_train:,} training, {n_valid:,} validation, {n_test:,} test images")
     valid_loader = Batches(*data[1], 1000)

@@ -15,7 +15,9 @@ import time
 from pathlib import Path
 
 import torch
+from torch.nn import functional as F
 
+import cores
 from model import LeNet5
 from plots import plot_losses  # noqa: F401: the lecture has it here
 
@@ -94,15 +96,24 @@ def short_path(path):
 def pick_device(name="auto"):
     """Return the torch.device called name; "auto" is CUDA, else Apple's MPS, else the CPU.
 
-    Raises ValueError if there is no such device on this machine.
+    Of a device that "auto" finds but can't use, too old or full, say, it tells in a line on stderr. Raises ValueError if the
+    one called name can't be used on this machine.
     """
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        for found, is_there in ("cuda", torch.cuda.is_available), ("mps", torch.backends.mps.is_available):
+            try:
+                if is_there():
+                    return pick_device(found)
+            except ValueError as error:
+                reason = str(error.__cause__).strip().partition("\n")[0]
+                print(f"{found} is there but can't be used ({reason}); the CPU does the work", file=sys.stderr)
+        return torch.device("cpu")
     try:
         device = torch.device(name)
-        torch.ones(1, device=device).add(1).item()  # a name that parses may still belong to no device here
-    except (RuntimeError, AssertionError, NotImplementedError, ImportError):
-        raise ValueError(f"device {name!r} is not available here; --device cpu always is") from None
+        image = torch.ones(1, 1, 32, 32, device=device)  # a name that parses may still belong to no device here,
+        F.conv2d(image, image).item()                    # and one that keeps numbers may be too old to compute with them
+    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
+        raise ValueError(f"device {name!r} is not available here; --device cpu always is") from error
     return device
 
 
@@ -176,14 +187,21 @@ def lock_folder(folder):
 # ---------------------------------------------------------------------------------------------------------------------
 # Scores
 
-@torch.inference_mode()
 def predict_all(model, data_loader, device):
     """Return (logits, labels) of everything in data_loader: float (N, n_classes) and int64 (N,), on the CPU.
 
     The model is left in evaluation mode. Raises ValueError if data_loader is empty.
     """
+    @torch.inference_mode()
+    def predict(x):
+        return model(x)[0].cpu()
+
     model.eval()
-    outputs = [(model(x.to(device))[0].cpu(), y.cpu()) for x, y in data_loader]
+    outputs, n_pieces = [], cores.pieces(data_loader, device)
+    with cores.workers(n_pieces) as executor:
+        for x, y in data_loader:
+            logits = cores.spread(executor, predict, x.to(device).chunk(n_pieces))
+            outputs.append((torch.cat(logits), y.cpu()))
     if not outputs:
         raise ValueError("there are no images to score")
     logits, labels = zip(*outputs)

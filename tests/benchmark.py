@@ -1,12 +1,14 @@
 """Measure speed, as ratios of things timed side by side in one run.
 
     python tests/benchmark.py train        images per second of an epoch: ours, the lecture's way, the floor
+    python tests/benchmark.py busy         an epoch, alone and beside a busy process; ours, and in torch's own threads
     python tests/benchmark.py run          the whole default run, and --epochs 5, against the lecture's 30 epochs
     python tests/benchmark.py predict      predict.py as a process, on a folder, on photographs, on 100 megapixels
 
 Not a test: nothing fails here. Run it with nothing else running.
 """
 
+import contextlib
 import multiprocessing
 import os
 import resource
@@ -26,6 +28,7 @@ from torch import nn
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+import cores  # noqa: E402
 import mnist  # noqa: E402
 import recipe  # noqa: E402
 import train  # noqa: E402
@@ -100,6 +103,26 @@ def make_ours(batch_size, ingredients, n=12_800):
     return epoch
 
 
+def make_epoch(uncut=False):
+    """An epoch of the default recipe as history.csv times it, with validation, but on a fifth of the images, in as many
+    threads as train.py would have. uncut: torch cuts its operations for them, as if batches were too small to be cut."""
+    utils.keep_freed_memory()
+    torch.set_num_threads(cores.count())
+    if uncut:
+        cores.SMALLEST_PIECE = mnist.N_TRAINING
+    images, labels = mnist.load_mnist(True)
+    modern = recipe.RECIPES["modern"]
+    model, optimizer, loader, extras = recipe.prepare(dict(modern, epochs=1000, seed=0), (images[:11_000], labels[:11_000]), "cpu")
+    valid_loader, loss_func = mnist.Batches(images[-1000:], labels[-1000:], 1000), nn.CrossEntropyLoss()
+
+    def epoch():
+        train.train(loader, model, loss_func, optimizer, "cpu", **extras)
+        train.validate(valid_loader, model, loss_func, "cpu")
+        return 11_000
+
+    return epoch
+
+
 def make_floor(batch_size, ingredients, n=12_800):
     """Forward, backward and the optimizer's step on one resident batch, with nothing else."""
     utils.keep_freed_memory()
@@ -147,20 +170,33 @@ def speed():
     return n / (time.perf_counter() - started)
 
 
-def interleave(contenders, repeats):
+@contextlib.contextmanager
+def neighbour():
+    """Within it, another process keeps one core busy."""
+    process = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+def interleave(contenders, repeats, besides=(contextlib.nullcontext,)):
     """Return {name: images per second of each repeat}; every repeat times every contender once, in turn.
 
     Each of contenders, {name: (maker, arguments)}, lives in a process of its own: what one does to threads and memory is
-    not to help or harm the others.
+    not to help or harm the others. With neighbour among besides, it is timed beside one too, as "name, busy".
     """
     spawn = multiprocessing.get_context("spawn")
     pools = {name: ProcessPoolExecutor(1, spawn, start, how) for name, how in contenders.items()}
-    speeds = {name: [] for name in contenders}
+    speeds = {name + ", busy" * (beside is neighbour): [] for beside in besides for name in contenders}
     for pool in pools.values():
         pool.submit(speed).result()
     for _ in range(repeats):
-        for name, pool in pools.items():
-            speeds[name].append(pool.submit(speed).result())
+        for beside in besides:
+            for name, pool in pools.items():
+                with beside():
+                    speeds[name + ", busy" * (beside is neighbour)].append(pool.submit(speed).result())
     for pool in pools.values():
         pool.shutdown()
     return speeds
@@ -199,6 +235,15 @@ def bench_train(repeats=7):
     ratio(speeds, "ours, default, no augmentation", "floor, default", "0.93")
 
 
+def bench_busy(repeats=7):
+    ours, torchs = "ours, default", "torch's own threads"
+    speeds = interleave({ours: (make_epoch,), torchs: (make_epoch, True)}, repeats, (contextlib.nullcontext, neighbour))
+    show(speeds)
+    ratio(speeds, ours, f"{ours}, busy", "2, at most")
+    ratio(speeds, torchs, f"{torchs}, busy", "none: what it would be")
+    ratio(speeds, ours, torchs, "0.97")
+
+
 def bench_run():
     train_loader, valid_loader = lecture_loader(True), lecture_loader(False)
     model = LectureLeNet5()
@@ -228,7 +273,7 @@ def bench_run():
     epochs = 30 * statistics.median(seconds)
     print(f"the lecture's way: {statistics.median(seconds):.1f} s an epoch (three: {min(seconds):.1f} .. {max(seconds):.1f}), "
           f"30 epochs {epochs:.0f} s")
-    print(f"python train.py: {default:.0f} s, {default / epochs:.2f} of the lecture's 30 epochs (bar 0.40); "
+    print(f"python train.py: {default:.0f} s, {default / epochs:.2f} of the lecture's 30 epochs (bar 0.30); "
           f"peak memory {peak:.0f} MB (bar 1200)")
     print(f"python train.py --epochs 5: {short:.0f} s, {short / epochs:.2f} of the lecture's 30 epochs (bar 0.20)")
 
@@ -271,9 +316,9 @@ def bench_predict(repeats=9):
 
 
 if __name__ == "__main__":
-    benchmarks = dict(train=bench_train, run=bench_run, predict=bench_predict)
+    benchmarks = dict(train=bench_train, busy=bench_busy, run=bench_run, predict=bench_predict)
     if len(sys.argv) != 2 or sys.argv[1] not in benchmarks:
         sys.exit(__doc__)
     cpu = f"{os.cpu_count()} cores, {torch.get_num_threads()} threads, torch {torch.__version__}"
-    print(f"{time.strftime('%Y-%m-%d')}, {cpu}")
+    print(f"{time.strftime('%Y-%m-%d')}, {cpu}, load {os.getloadavg()[0]:.1f}")  # 0 if nothing else is running
     benchmarks[sys.argv[1]]()

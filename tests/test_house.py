@@ -34,7 +34,7 @@ def reachable(room):
 
 
 def test_the_rooms_are_known():
-    assert {"draw", "distort", "hands", "mnist", "model", "number", "picture", "pieces", "plots", "predict", "recipe", "report", "train", "utils"} <= set(ROOMS)
+    assert {"cores", "draw", "distort", "hands", "mnist", "model", "number", "picture", "pieces", "plots", "predict", "recipe", "report", "train", "utils"} <= set(ROOMS)
 
 
 @pytest.mark.parametrize("room", ROOMS)
@@ -52,7 +52,7 @@ def test_no_way_leads_back(room):
 
 def test_who_stays_apart():
     assert "predict" not in reachable("train") and "train" not in reachable("predict")
-    assert neighbours("plots") == neighbours("picture") == set()  # one is asked last, the other first
+    assert neighbours("plots") == neighbours("picture") == neighbours("cores") == set()  # one is asked last, the other first
     assert neighbours("number") == {"picture", "pieces"}
 
 

@@ -66,6 +66,16 @@ def test_a_wrong_shape_is_named(shape):
     assert str(shape) in str(error.value) and "(N, 1, 32, 32)" in str(error.value)
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script. is deprecated:FutureWarning")
+def test_it_can_be_scripted():
+    model, x = LeNet5(), torch.randn(3, 1, 32, 32)
+    scripted = torch.jit.script(model)
+    for ours, theirs in zip(model(x), scripted(x)):
+        torch.testing.assert_close(ours, theirs)
+    with pytest.raises(Exception, match="got \\(3, 32, 32\\)"):
+        scripted(x[:, 0])
+
+
 def test_importing_is_quiet_and_leaves_the_heavy_libraries_alone(run):
     code = ("import sys\nfor name in ('model', 'utils', 'train', 'predict'):\n    __import__(name)\n"
             "    print(name, *{'matplotlib', 'torchvision'} & set(sys.modules))")

@@ -4,11 +4,15 @@ import contextlib
 import csv
 import io
 
+import hypothesis
 import pytest
 import torch
+from hypothesis import given, strategies as st
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader, TensorDataset
 
+import cores
 import recipe
 import report
 import train
@@ -114,6 +118,73 @@ def test_bfloat16_rounds_what_is_computed_but_not_the_weights(few):
         weights.append(model.classifier[0].weight.detach())
     assert losses[0] != losses[1] and losses[0] == pytest.approx(losses[1], rel=0.01)
     assert weights[1].dtype == torch.float32 and not torch.equal(weights[1], weights[1].bfloat16().float())
+
+
+class Doubles(TorchDispatchMode):
+    """Notes every operation that makes numbers of 64 bits with a point."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = set()
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        result = operation(*args, **(kwargs or {}))
+        parts = result if isinstance(result, (tuple, list)) else [result]
+        if any(isinstance(part, torch.Tensor) and part.dtype == torch.float64 for part in parts):
+            self.found.add(str(operation))
+        return result
+
+
+@pytest.mark.parametrize("name", recipe.RECIPES)
+def test_nothing_is_computed_in_float64(few, name):
+    """Apple's MPS has none: a run there would stop at the first such tensor."""
+    settings = dict(recipe.RECIPES[name], epochs=2, batch_size=100, seed=0)
+    with Doubles() as doubles:
+        model, optimizer, loader, extras = recipe.prepare(settings, few, "cpu")
+        best, *_ = train.training_process(model, nn.CrossEntropyLoss(), optimizer, loader, Batches(*few, 100), 2, "cpu", **extras)
+        report.score(best, few, "cpu")
+    assert doubles.found == set()
+    with doubles:
+        torch.ones(1).double()
+    assert doubles.found  # it would have been seen
+
+
+# Any number of steps
+
+@pytest.fixture(scope="module")
+def train_a_little(training_set):
+    """train_a_little(epochs, limit, batch_size) follows the default recipe, on two threads if the batches are to be cut."""
+    def train_on(epochs, limit, batch_size):
+        images, labels = (part[:limit] for part in training_set)
+        settings = dict(recipe.RECIPES["modern"], epochs=epochs, batch_size=batch_size, seed=0)
+        model, optimizer, loader, extras = recipe.prepare(settings, (images, labels), "cpu")
+        with cores.torch_threads(2 if batch_size >= 2 * cores.SMALLEST_PIECE else 1):
+            _, _, (losses, _) = train.training_process(model, nn.CrossEntropyLoss(), optimizer, loader,
+                                                       Batches(images, labels, 1000), epochs, "cpu", **extras)
+        assert len(losses) == epochs and optimizer.param_groups[0]["lr"] > 0
+
+    return train_on
+
+
+@hypothesis.settings(max_examples=15, deadline=None, derandomize=True)
+@given(data=st.data(), epochs=st.integers(1, 6), limit=st.integers(1, 300))
+def test_any_short_run_trains(train_a_little, data, epochs, limit):
+    least = min(limit, 1 + limit * epochs // 15)  # some fifteen steps: to be quick
+    train_a_little(epochs, limit, data.draw(st.integers(least, limit), "batch size"))
+
+
+@pytest.mark.parametrize("epochs, limit, batch_size", [
+    (5, 2000, 512),  # twenty steps in all: a twentieth of them is one
+    (1, 1, 1), (6, 1, 1), (1, 30, 1), (2, 513, 512), (1, 257, 256)])
+def test_short_runs_of_awkward_lengths_train(train_a_little, epochs, limit, batch_size):
+    train_a_little(epochs, limit, batch_size)
+
+
+@given(steps=st.integers(1, 10_000))
+def test_any_number_of_steps_has_a_schedule(steps):
+    optimizer = recipe.make_optimizer(LeNet5(), 0.1, "cpu")
+    rate = recipe.make_schedule(optimizer, steps).lr_lambdas[0]
+    assert all(0 < rate(step) <= 1 for step in {0, 1, steps // 20, steps // 2, steps - 1, steps})
 
 
 # The script

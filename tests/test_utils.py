@@ -117,3 +117,23 @@ def test_a_bare_state_dict_is_accepted(tmp_path):
     torch.save(model.state_dict(), tmp_path / "bare.pth")
     loaded, metadata = utils.load_checkpoint(tmp_path / "bare.pth")
     assert metadata == {} and all(torch.equal(a, b) for a, b in zip(model.parameters(), loaded.parameters()))
+
+
+def broken(*args, **kwargs):
+    raise RuntimeError("CUDA error: no kernel image is available for execution on the device\nCompile with ...")
+
+
+def test_a_gpu_that_cannot_be_used_is_told_of_and_left(monkeypatch, capsys):
+    """Too old, say: it is found and keeps numbers, but computes nothing."""
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert utils.pick_device().type == "cpu" and capsys.readouterr() == ("", "")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(utils.torch, "ones", broken)
+    assert utils.pick_device("auto").type == "cpu"
+    out, err = capsys.readouterr()
+    assert out == "" and err == ("cuda is there but can't be used (CUDA error: no kernel image is available for execution on the "
+                                 "device); the CPU does the work\n")
+    with pytest.raises(ValueError, match="device 'cuda' is not available here"):
+        utils.pick_device("cuda")
+    assert capsys.readouterr() == ("", "")
