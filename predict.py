@@ -38,13 +38,14 @@ SURE = 0.80             # below this probability a reading gets a question mark
 SUFFIXES = {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm",
             ".pbm", ".pnm", ".tga", ".ico", ".jp2", ".j2k", ".avif", ".pcx", ".heic", ".heif"}
 
-Reading = namedtuple("Reading", "digit probability probabilities inverted box input text whole digits")
+Reading = namedtuple("Reading", "digit probability probabilities inverted box input text whole digits pages", defaults=[1])
 Reading.__doc__ = """What the network said about a picture.
 
 digit: 0..9, of several the most prominent one; probability: of that digit, 0..1; probabilities: list of ten; inverted: True if
 the ink is darker than its paper; box: (left, top, right, bottom) of the digit in 0..1 of the picture's sides; input: uint8
 (32, 32) array, what the network saw of it; text: all digits, lines separated by newlines; whole: the probability of the whole
-text, 0..1; digits: list of number.py's Found, in reading order.
+text, 0..1; digits: list of number.py's Found, in reading order; pages: how many the file has (frames, of an animation), of
+which the first was read.
 """
 
 
@@ -57,14 +58,21 @@ AT_ONCE = 32  # pictures whose views go through the network together: all of the
 def predict_images(images, model=None, invert=None, checkpoint=utils.CHECKPOINT, device="cpu", shown=None):
     """Return a Reading, or the PictureError that kept it from one, for each of images.
 
-    images: a list of paths, binary files, PIL images or uint8 arrays (H, W) or (H, W, 3 or 4), or just one of these.
+    images: any iterable of paths, binary files, PIL images or uint8 arrays (H, W) or (H, W, 3 or 4), or just one of these.
     shown: a list, to which each picture is added as plots.py shows it, float (H, W, C), or None if there is none. Raises
     LeNetError only if the checkpoint can't be loaded.
     """
     model = load_model(model, checkpoint, device)
-    images = list(images) if isinstance(images, (list, tuple)) else [images]
-    return [reading for start in range(0, len(images), AT_ONCE)
-            for reading in read_together(images[start:start + AT_ONCE], model, invert, shown)]
+    images, readings = iter([images] if is_one(images) else images), []
+    while some := list(itertools.islice(images, AT_ONCE)):
+        readings += read_together(some, model, invert, shown)
+    return readings
+
+
+def is_one(images):
+    """Say whether images is a picture by itself, and no iterable of pictures, though a file or an array can be iterated, too."""
+    return (isinstance(images, (str, bytes, os.PathLike)) or not hasattr(images, "__iter__")
+            or any(hasattr(images, name) for name in ("read", "__array__", "__array_interface__")))
 
 
 def read_together(images, model, invert, shown):
@@ -104,8 +112,17 @@ def see(source, invert, shown):
     finally:
         if shown is not None:
             shown.append(array)
-    page = yield from number.read_picture(image, invert)
-    return make_reading(page)
+    pages = image.info.get("pages", 1)
+    try:
+        page = yield from number.read_picture(image, invert)
+    except PictureError as error:
+        raise type(error)(f"{error}; {unread(pages)}") if pages > 1 else error
+    return make_reading(page)._replace(pages=pages)
+
+
+def unread(pages):
+    """Return what is said of a file with that many pages, more than 1."""
+    return f"only the first of its {pages} pages was read"
 
 
 def make_reading(page):
@@ -390,6 +407,8 @@ def tell(name, reading, as_json):
         print(f"predict.py: {name}: {reading}", file=sys.stderr)
     else:
         print(f"{name}: {say(reading)}")
+    if isinstance(reading, Reading) and reading.pages > 1:
+        print(f"predict.py: {name}: {unread(reading.pages)}", file=sys.stderr)
 
 
 def main(argv=None):

@@ -1,5 +1,7 @@
 """What the command line's names stand for: each picture once, in order, with one answer; none is overwritten."""
 
+import errno
+import os
 import random
 
 import pytest
@@ -56,6 +58,7 @@ def test_a_name_of_300_letters_is_one_line_and_the_rest_goes_on(capsys, folder, 
     assert predict.main(["n" * 300 + ".png", str(folder / "good.png"), "--checkpoint", str(network)]) == 1
     out, err = capsys.readouterr()
     assert "good.png: 7 (" in out and err.count("\n") == 1
+    assert os.name == "nt" or f"can't be opened: {os.strerror(errno.ENAMETOOLONG)}" in err
 
 
 def test_a_folder_that_cannot_be_listed_is_one_line_and_the_rest_goes_on(capsys, folder, monkeypatch, network):
