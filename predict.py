@@ -12,9 +12,6 @@ Ink of any colour on paper of any colour: what counts as ink is what differs fro
 reading says that the network was not sure. picture.py turns a file into ink, number.py tells digits in it.
 """
 
-import fnmatch
-import glob
-import io
 import itertools
 import json
 import os
@@ -32,11 +29,10 @@ import picture
 import plots
 import utils
 from picture import PictureError
+from sources import find_sources, would_read
 from utils import LeNetError
 
-SURE = 0.80             # below this probability a reading gets a question mark
-SUFFIXES = {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm",
-            ".pbm", ".pnm", ".tga", ".ico", ".jp2", ".j2k", ".avif", ".pcx", ".heic", ".heif"}
+SURE = 0.80  # below this probability a reading gets a question mark
 
 Reading = namedtuple("Reading", "digit probability probabilities inverted box input text whole digits pages", defaults=[1])
 Reading.__doc__ = """What the network said about a picture.
@@ -314,46 +310,6 @@ def check(args):
         raise ValueError(f"argument --save: {written} is among the pictures to read, or would be the next time; choose another "
                          "name and folder")
     return utils.pick_device(args.device)
-
-
-def would_read(name, path):
-    """Say whether the command line's name stands for the file path, among others; also if path is yet to be written."""
-    if os.path.isdir(name):
-        return os.path.samefile(name, path.parent) and path.suffix.lower() in SUFFIXES
-    if os.path.exists(name):
-        return path.exists() and os.path.samefile(name, path)
-    return fnmatch.fnmatch(os.path.abspath(path), os.path.abspath(name))
-
-
-def find_sources(names):
-    """Yield (name, path or binary file or PictureError) for each picture that the command line's names stand for, in order."""
-    for name in names:
-        if name == "-":
-            yield name, read_stdin()
-        elif os.path.isdir(name):
-            try:
-                files = sorted(file for file in Path(name).iterdir() if file.suffix.lower() in SUFFIXES
-                               and not file.name.startswith("._") and file.is_file())  # ._x.png is what macOS knows of x.png
-            except OSError as error:
-                yield name, PictureError(f"can't be listed: {error.strerror}")
-                continue
-            if not files:
-                yield name, PictureError("a folder without pictures")
-            yield from ((str(file), file) for file in files)
-        elif not os.path.lexists(name) and (found := sorted(glob.glob(name))):  # *.png, which Windows' shell leaves to us
-            yield from find_sources(found)
-        else:
-            yield name, Path(name)
-
-
-def read_stdin():
-    """Return what is on standard input, as a binary file, or the PictureError that says why there is nothing."""
-    try:
-        return io.BytesIO(sys.stdin.buffer.read())
-    except AttributeError:
-        return PictureError("standard input is closed")
-    except OSError as error:
-        return PictureError(f"standard input can't be read: {error.strerror}")
 
 
 def read_all(args, device):
