@@ -6,12 +6,14 @@
     python predict.py image.png --save seen.png     a figure: the picture, what the network saw, what it said
     python predict.py image.png --explain           the same figure with what every layer of the network did
     python predict.py --draw                        a window to draw a digit in, read while you draw
+    python predict.py image.png --label 7           keep the picture as a 7 in data/mine, for train.py --mine to learn
     python predict.py --multi                       50 random digits of MNIST's test set, into Assets/
 
 Ink of any colour on paper of any colour: what counts as ink is what differs from the paper. A question mark after a
 reading says that the network was not sure. picture.py turns a file into ink, number.py tells digits in it.
 """
 
+import contextlib
 import itertools
 import json
 import os
@@ -23,6 +25,7 @@ import numpy as np
 import torch
 
 import draw
+import mine
 import mnist
 import number
 import picture
@@ -268,6 +271,8 @@ def get_parser():
         help="show in that figure what each layer of the network did; of one picture (default: Assets/explain.png)")
     add("--draw", action="store_true",
         help="open a window to draw a digit in and see it read; its s key saves the picture (default: Assets/drawing.png)")
+    add("--label", metavar="DIGIT",
+        help="keep the pictures, of one digit each, as that digit in data/mine; python train.py --mine learns them")
     add("--multi", type=int, nargs="?", const=50, metavar="N",
         help="read N (50) random digits of MNIST's test set instead, into a figure (default: Assets/multi_predict.png)")
     add("--seed", type=int, help="of --multi's random digits, 0 or more")
@@ -280,15 +285,18 @@ def check(args):
     """Return the device of parsed arguments; raises ValueError, in one line, for what can't be done."""
     if args.draw:
         others = dict(IMAGE=args.images, multi=args.multi is not None, explain=args.explain, json=args.json, show=args.show,
-                      invert=args.invert != "auto")
-        useless = [name if name.isupper() else f"--{name}" for name, given in others.items() if given]
-        if useless:
-            raise ValueError(f"argument --draw: takes no {useless[0]}")
+                      invert=args.invert != "auto", label=args.label is not None)
+        refuse_others("--draw", others)
         args.save = args.save or utils.ASSETS / "drawing.png"
         if args.save.suffix.lower() != ".png":
             raise ValueError(f"argument --save: a drawing is saved as .png, got {args.save}")
     elif args.multi is None and not args.images:
         raise ValueError("name a picture to read, --draw or --multi")
+    if args.label is not None:
+        refuse_others("--label", dict(multi=args.multi is not None, explain=args.explain, json=args.json, show=args.show,
+                                      save=args.save, single=args.single, invert=args.invert != "auto"))
+        if args.label not in draw.DIGITS:
+            raise ValueError(f"argument --label: one digit, 0 to 9, which all the pictures show, got {args.label!r}")
     if args.multi is not None and args.images:
         raise ValueError("argument --multi: reads MNIST's own digits, so it takes no pictures")
     if args.multi is not None and not 1 <= args.multi <= 1000:
@@ -310,6 +318,29 @@ def check(args):
         raise ValueError(f"argument --save: {written} is among the pictures to read, or would be the next time; choose another "
                          "name and folder")
     return utils.pick_device(args.device)
+
+
+def refuse_others(option, others):
+    """Raise ValueError if any of others, {name: is it given?}, comes with option. IMAGE is the pictures' name."""
+    useless = [name if name.isupper() else f"--{name}" for name, given in others.items() if given]
+    if useless:
+        raise ValueError(f"argument {option}: takes no {useless[0]}")
+
+
+def label_all(args):
+    """Keep every picture that args name as the digit that they say; return the exit status."""
+    failed = False
+    for name, source in find_sources(args.images):
+        try:
+            if isinstance(source, PictureError):
+                raise source
+            with contextlib.closing(source if hasattr(source, "read") else picture.open_file(source)) as file:
+                path = mine.keep(file, os.path.splitext(name)[1], int(args.label), utils.DATA / "mine")
+            print(f"{name}: kept as a {args.label} in {utils.short_path(path)}, thank you; python train.py --mine learns it")
+        except PictureError as error:
+            failed = True
+            print(f"predict.py: {name}: {error}", file=sys.stderr)
+    return 1 if failed else 0
 
 
 def read_all(args, device):
@@ -345,7 +376,8 @@ def read_all(args, device):
 def draw_and_read(args, device):
     """Open the window to draw in; return the exit status once it is closed."""
     model = load_model(None, args.checkpoint, device)
-    utils.open_window(draw.draw(lambda image: told(*predict_images([image], model)), args.save), own_keys=True)
+    utils.open_window(draw.draw(lambda image: told(*predict_images([image], model)), args.save, utils.DATA / "mine"),
+                      own_keys=True)
     return 0
 
 
@@ -378,6 +410,8 @@ def main(argv=None):
     try:
         if args.draw:
             return draw_and_read(args, device)
+        if args.label is not None:
+            return label_all(args)
         if args.multi is None:
             return read_all(args, device)
         seed = torch.seed() % 2**32 if args.seed is None else args.seed

@@ -34,7 +34,8 @@ def reachable(room):
 
 
 def test_the_rooms_are_known():
-    assert {"draw", "distort", "hands", "mnist", "model", "number", "picture", "pieces", "plots", "predict", "recipe", "report", "sources", "train", "utils"} <= set(ROOMS)
+    assert {"draw", "distort", "hands", "mine", "mnist", "model", "number", "picture", "pieces", "plots", "predict",
+            "recipe", "report", "sources", "train", "utils"} <= set(ROOMS)
 
 
 @pytest.mark.parametrize("room", ROOMS)
