@@ -9,7 +9,7 @@ def four(rng):
     size = rng.uniform(70, 130)
     tip, left, cross, foot = (0.62, 0.0), (0.12, 0.55), (0.62, 0.58), (0.62, 1.0)
     points = np.array([tip, left, cross, tip, foot]) + rng.normal(0, 0.025, (5, 2))
-    points[:, 0] += rng.uniform(0.55, 0.75) * (points[:, 1] - 0.5)  # to the left, from the foot upwards
+    points[:, 0] += rng.uniform(0.85, 1.05) * (points[:, 1] - 0.5)  # to the left, from the foot upwards
     line = size * wobble(points, rng, 0.012)
     height, width = (int(size * rng.uniform(1.5, 2.2)) for _ in range(2))
     low, high = line.min(axis=0), line.max(axis=0)
