@@ -12,7 +12,6 @@ pure function, in the order in which it is applied.
 
 import contextlib
 import logging
-import warnings
 from collections import namedtuple
 
 import cv2
@@ -53,8 +52,6 @@ def open_picture(source):
     logging.getLogger("PIL").addHandler(SILENCE)  # what is wrong with a file is said once, by us
     try:
         with contextlib.ExitStack() as stack:
-            stack.enter_context(warnings.catch_warnings())
-            warnings.simplefilter("ignore")  # of broken metadata, and of sizes that are still within reason
             if isinstance(source, np.ndarray):
                 return from_array(source)
             if isinstance(source, Image.Image):

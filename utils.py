@@ -12,6 +12,7 @@ import os
 import sys
 import tempfile
 import time
+import warnings
 from pathlib import Path
 
 import torch
@@ -60,8 +61,10 @@ def run_script(main, name):
     """Run main() as the script called name; return its exit status.
 
     What a console can't print, in a file's name say, is escaped. Output that nobody can take is not a traceback: who
-    reads it may have gone (python predict.py ... | head), which is no error worth a word, or the disk is full.
+    reads it may have gone (python predict.py ... | head), which is no error worth a word, or the disk is full. Pillow's
+    warnings of a picture are not shown: what is wrong with it is said once, by us.
     """
+    warnings.filterwarnings("ignore", module=r"PIL\b")
     sys.stderr = sys.stderr or open(os.devnull, "w")  # closed by the caller; print(file=None) would go to stdout
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):

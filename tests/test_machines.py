@@ -13,7 +13,9 @@ import zipfile
 
 import pytest
 import torch
+from PIL import Image
 
+import picture
 import predict
 import report
 import train
@@ -243,6 +245,31 @@ def test_loading_neither_warns_nor_changes_the_filters(checkpoint, tmp_path, con
             assert path != checkpoint
         assert warnings.filters == filters
     assert "catch_warnings" not in (utils.ROOT / "utils.py").read_text()  # it changes those of other threads
+
+
+def test_threads_that_read_pictures_leave_the_filters_alone(model, seven, tmp_path, monkeypatch):
+    """Not only afterwards: also while a picture is opened, when another thread may look at them."""
+    seven.save(tmp_path / "seven.png")
+    filters, before, seen, identify = warnings.filters, list(warnings.filters), [], picture.identify
+    monkeypatch.setattr(picture, "identify", lambda file: seen.append((warnings.filters is filters, list(warnings.filters)))
+                        or identify(file))
+    threads = [threading.Thread(target=predict.predict_images, args=([tmp_path / "seven.png"] * 5, model)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert seen == [(True, before)] * 20 and warnings.filters is filters
+
+
+def test_the_script_shows_no_warning_of_a_picture_that_is_read(run, tmp_path, network):
+    """Pillow warns of one that it thinks large."""
+    page = Image.new("1", (9500, 9500), 1)
+    page.paste(0, (4000, 2000, 5000, 8000))
+    page.save(tmp_path / "large.png")
+    with pytest.warns(Image.DecompressionBombWarning):  # a program is shown it, if its filters are so
+        picture.open_picture(tmp_path / "large.png")
+    process = run("predict.py", tmp_path / "large.png", "--checkpoint", network)
+    assert (process.returncode, process.stderr) == (0, "") and ": 1 (" in process.stdout
 
 
 @pytest.mark.parametrize("backend", ["module://matplotlib_inline.backend_inline", "inline", "agg", "svg"])
