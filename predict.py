@@ -13,6 +13,11 @@ Ink of any colour on paper of any colour: what counts as ink is what differs fro
 reading says that the network was not sure. picture.py turns a file into ink, number.py tells digits in it.
 """
 
+import signal
+
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C during the imports, which take seconds: the end, without a traceback
+
 import contextlib
 import itertools
 import json

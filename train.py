@@ -13,13 +13,17 @@ Writes, at its end, the weights of the epoch with the lowest validation loss to 
 Model/LeNet5.history.csv, and loss curves, confusion matrix, mistakes and distorted digits to Assets/.
 """
 
+import signal
+
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C during the imports, which take seconds: the end, without a traceback
+
 import argparse
 import copy
 import math
 import os
 import shlex
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile

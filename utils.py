@@ -9,6 +9,7 @@ import ctypes
 import errno
 import io
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -65,6 +66,8 @@ def run_script(main, name):
     warnings of a picture are not shown: what is wrong with it is said once, by us.
     """
     warnings.filterwarnings("ignore", module=r"PIL\b")
+    if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:  # as the scripts have it during their imports
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.stderr = sys.stderr or open(os.devnull, "w")  # closed by the caller; print(file=None) would go to stdout
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):

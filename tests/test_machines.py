@@ -95,6 +95,17 @@ def test_the_program_s_own_streams_are_left_alone(capsys):
     assert sys.stdout.errors == before
 
 
+@POSIX
+@pytest.mark.parametrize("script", ["predict.py", "train.py"])
+@pytest.mark.parametrize("deaf, status", [("", 130), ("trap '' INT;", 1)])  # as a shell's background jobs are
+def test_ctrl_c_during_the_imports_is_no_traceback(tmp_path, script, deaf, status):
+    (tmp_path / "torch.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\nraise SystemExit(1)")
+    code = ("import os, signal, sys; " + ("" if deaf else "signal.signal(signal.SIGINT, signal.default_int_handler); ")
+            + "os.execv(sys.executable, [sys.executable, sys.argv[1]])")
+    got, out, err = shell(f"""{deaf} "$P" -c '{code}' {script}""", PYTHONPATH=str(tmp_path))
+    assert (got, out, err) == (status, "", "")
+
+
 # Disks and locks
 
 def refuse(number):
