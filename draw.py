@@ -1,20 +1,26 @@
 """A window to draw a digit in, read while it is drawn.
 
-What is drawn is a picture like any other, so a drawing that was saved to a file is read alike.
+What is drawn is a picture like any other, so a drawing that was saved to a file is read alike. One that is misread can be kept
+with its right digit, for train.py --mine to learn.
 """
 
+import io
 from types import SimpleNamespace
 
 import cv2
 import numpy as np
 from PIL import Image
 
+import mine
 import plots
 import utils
+from picture import PictureError
 from utils import LeNetError
 
 CANVAS = 384  # pixels on each side of the drawing: about what the window shows of it
 NIB = 24      # pixels: the width of the pen
+DIGITS = tuple("0123456789")
+HINT = "Misread? Press the right digit, 0 to 9: it will be kept to learn from."
 
 
 def paint(strokes):
@@ -26,11 +32,12 @@ def paint(strokes):
     return Image.fromarray(page)
 
 
-def draw(read, save=utils.ASSETS / "drawing.png"):
+def draw(read, save=utils.ASSETS / "drawing.png", own=utils.DATA / "mine"):
     """Return a Figure to draw a digit on, which is read while it is drawn; utils.open_window shows it.
 
     read(PIL image) returns (predict.py's Reading or None, what is said of it). The window's keys, each with a button: c
-    clears, u or ctrl+z takes the last stroke back, s writes the picture to the file save, as PNG, and q closes the window.
+    clears, u or ctrl+z takes the last stroke back, s writes the picture to the file save, as PNG, and q closes the window; the keys
+    0 to 9 keep it as that digit in the folder own.
     """
     strokes, pen = [], None  # pen: the stroke that is being drawn, the last one of strokes
     figure, canvas, parts, redraw = lay_out()
@@ -45,7 +52,7 @@ def draw(read, save=utils.ASSETS / "drawing.png"):
         plots.set_bars(parts.bars, [0] * 10 if reading is None else reading.probabilities)
         parts.said.set_text(answer.replace(": ", ":\n") if reading is None else answer)
         parts.said.set_fontsize(11 if reading is None else 18)
-        parts.note.set_text(text)
+        parts.note.set_text(text or (HINT if strokes else ""))
         redraw()
 
     def position(event):  # beyond the canvas too, where paint() draws nothing
@@ -76,6 +83,7 @@ def draw(read, save=utils.ASSETS / "drawing.png"):
     figure.canvas.mpl_connect("button_release_event", release)
     bind(figure, {"c": ("Clear", lambda: forget(0)), "u": ("Undo", lambda: forget(-1)),
                   "s": ("Save", lambda: update(write(strokes, save))), "q": ("Quit", lambda: close(figure))})
+    figure.canvas.mpl_connect("key_press_event", lambda event: event.key in DIGITS and update(teach(strokes, event.key, own)))
     update()
     return figure
 
@@ -153,6 +161,17 @@ def write(strokes, path):
     except LeNetError as error:
         return str(error)
     return f"saved in {path}"
+
+
+def teach(strokes, digit, folder):
+    """Keep strokes as a picture of digit, "0" to "9", in folder; return what became of it, with thanks."""
+    file = io.BytesIO()
+    paint(strokes).save(file, "PNG")
+    try:
+        path = mine.keep(file, ".png", int(digit), folder)
+    except (LeNetError, PictureError) as error:
+        return str(error)
+    return f"Thank you! Kept as a {digit} in\n{utils.short_path(path)}\n(python train.py --mine learns it)"
 
 
 def close(figure):

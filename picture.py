@@ -12,7 +12,6 @@ pure function, in the order in which it is applied.
 
 import contextlib
 import logging
-import warnings
 from collections import namedtuple
 
 import cv2
@@ -47,25 +46,27 @@ class NoDigit(PictureError):
 def open_picture(source):
     """Return the PIL image in source: a path, a binary file, a PIL image, or a uint8 array (H, W) or (H, W, 3 or 4).
 
-    Of an animation or a file of several pages it is the first. A file is closed again, an image that was given stays as it
-    was. Raises PictureError, in one line, for everything that is not a picture.
+    Of an animation or a file of several pages it is the first; image.info["pages"] says how many there are. A file is closed
+    again, an image that was given stays as it was. Raises PictureError, in one line, for everything that is not a picture.
     """
     logging.getLogger("PIL").addHandler(SILENCE)  # what is wrong with a file is said once, by us
     try:
         with contextlib.ExitStack() as stack:
-            stack.enter_context(warnings.catch_warnings())
-            warnings.simplefilter("ignore")  # of broken metadata, and of sizes that are still within reason
             if isinstance(source, np.ndarray):
                 return from_array(source)
             if isinstance(source, Image.Image):
                 image = source
             else:
-                image = identify(source if hasattr(source, "read") else stack.enter_context(open(source, "rb")))
+                image = identify(source if hasattr(source, "read") else stack.enter_context(open_file(source)))
             if image.width * image.height > MAX_PIXELS:
                 raise Image.DecompressionBombError
+            pages = 1
             if image is not source:
+                pages = count_pages(image)
                 image.draft("RGB", (DRAFT, DRAFT))
             image.load()
+            if pages > 1:
+                image.info["pages"] = pages
             return image
     except PictureError:
         raise
@@ -73,17 +74,38 @@ def open_picture(source):
         raise PictureError("not a picture in any format that Pillow reads") from None
     except Image.DecompressionBombError:
         raise PictureError(f"more than {MAX_PIXELS // 10**6} million pixels; reduce the picture first") from None
+    except MemoryError:
+        raise PictureError("not enough memory to decode it") from None
+    except Exception as error:  # Pillow's decoders raise whatever a broken file leads them to
+        reason = " ".join(str(getattr(error, "strerror", None) or error).split()) or type(error).__name__
+        raise PictureError(f"the picture is damaged: {reason}") from None
+
+
+def open_file(path):
+    """Return the binary file at path; raises PictureError, with what the system says, if it can't be opened."""
+    try:
+        return open(path, "rb")
     except FileNotFoundError:
         raise PictureError("no such file") from None
     except IsADirectoryError:
         raise PictureError("is a folder") from None
     except PermissionError:
         raise PictureError("no permission to read it") from None
-    except MemoryError:
-        raise PictureError("not enough memory to decode it") from None
-    except Exception as error:  # Pillow's decoders raise whatever a broken file leads them to
-        reason = " ".join(str(getattr(error, "strerror", None) or error).split()) or type(error).__name__
-        raise PictureError(f"the picture is damaged: {reason}") from None
+    except (OSError, TypeError, ValueError) as error:  # a name that is too long, what is no name at all, a null byte in it
+        raise PictureError(f"can't be opened: {getattr(error, 'strerror', None) or error}") from None
+
+
+def count_pages(image):
+    """Return how many pages or frames an image has, which is not decoded yet. A phone's JPEG has one: what else is in it are
+    previews and maps of the same view."""
+    if image.format not in ("TIFF", "GIF", "PNG", "WEBP"):
+        return 1
+    try:
+        return getattr(image, "n_frames", 1)
+    except Exception:  # a later page is damaged, which is no reason to refuse the first
+        return 1
+    finally:
+        image.seek(0)
 
 
 def from_array(array):

@@ -6,15 +6,19 @@
     python predict.py image.png --save seen.png     a figure: the picture, what the network saw, what it said
     python predict.py image.png --explain           the same figure with what every layer of the network did
     python predict.py --draw                        a window to draw a digit in, read while you draw
+    python predict.py image.png --label 7           keep the picture as a 7 in data/mine, for train.py --mine to learn
     python predict.py --multi                       50 random digits of MNIST's test set, into Assets/
 
 Ink of any colour on paper of any colour: what counts as ink is what differs from the paper. A question mark after a
 reading says that the network was not sure. picture.py turns a file into ink, number.py tells digits in it.
 """
 
-import fnmatch
-import glob
-import io
+import signal
+
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C during the imports, which take seconds: the end, without a traceback
+
+import contextlib
 import itertools
 import json
 import os
@@ -26,25 +30,26 @@ import numpy as np
 import torch
 
 import draw
+import mine
 import mnist
 import number
 import picture
 import plots
 import utils
 from picture import PictureError
+from sources import find_sources, would_read
 from utils import LeNetError
 
-SURE = 0.80             # below this probability a reading gets a question mark
-SUFFIXES = {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm",
-            ".pbm", ".pnm", ".tga", ".ico", ".jp2", ".j2k", ".avif", ".pcx", ".heic", ".heif"}
+SURE = 0.80  # below this probability a reading gets a question mark
 
-Reading = namedtuple("Reading", "digit probability probabilities inverted box input text whole digits")
+Reading = namedtuple("Reading", "digit probability probabilities inverted box input text whole digits pages", defaults=[1])
 Reading.__doc__ = """What the network said about a picture.
 
 digit: 0..9, of several the most prominent one; probability: of that digit, 0..1; probabilities: list of ten; inverted: True if
 the ink is darker than its paper; box: (left, top, right, bottom) of the digit in 0..1 of the picture's sides; input: uint8
 (32, 32) array, what the network saw of it; text: all digits, lines separated by newlines; whole: the probability of the whole
-text, 0..1; digits: list of number.py's Found, in reading order.
+text, 0..1; digits: list of number.py's Found, in reading order; pages: how many the file has (frames, of an animation), of
+which the first was read.
 """
 
 
@@ -57,14 +62,21 @@ AT_ONCE = 32  # pictures whose views go through the network together: all of the
 def predict_images(images, model=None, invert=None, checkpoint=utils.CHECKPOINT, device="cpu", shown=None):
     """Return a Reading, or the PictureError that kept it from one, for each of images.
 
-    images: a list of paths, binary files, PIL images or uint8 arrays (H, W) or (H, W, 3 or 4), or just one of these.
+    images: any iterable of paths, binary files, PIL images or uint8 arrays (H, W) or (H, W, 3 or 4), or just one of these.
     shown: a list, to which each picture is added as plots.py shows it, float (H, W, C), or None if there is none. Raises
     LeNetError only if the checkpoint can't be loaded.
     """
     model = load_model(model, checkpoint, device)
-    images = list(images) if isinstance(images, (list, tuple)) else [images]
-    return [reading for start in range(0, len(images), AT_ONCE)
-            for reading in read_together(images[start:start + AT_ONCE], model, invert, shown)]
+    images, readings = iter([images] if is_one(images) else images), []
+    while some := list(itertools.islice(images, AT_ONCE)):
+        readings += read_together(some, model, invert, shown)
+    return readings
+
+
+def is_one(images):
+    """Say whether images is a picture by itself, and no iterable of pictures, though a file or an array can be iterated, too."""
+    return (isinstance(images, (str, bytes, os.PathLike)) or not hasattr(images, "__iter__")
+            or any(hasattr(images, name) for name in ("read", "__array__", "__array_interface__")))
 
 
 def read_together(images, model, invert, shown):
@@ -104,8 +116,17 @@ def see(source, invert, shown):
     finally:
         if shown is not None:
             shown.append(array)
-    page = yield from number.read_picture(image, invert)
-    return make_reading(page)
+    pages = image.info.get("pages", 1)
+    try:
+        page = yield from number.read_picture(image, invert)
+    except PictureError as error:
+        raise type(error)(f"{error}; {unread(pages)}") if pages > 1 else error
+    return make_reading(page)._replace(pages=pages)
+
+
+def unread(pages):
+    """Return what is said of a file with that many pages, more than 1."""
+    return f"only the first of its {pages} pages was read"
 
 
 def make_reading(page):
@@ -255,6 +276,8 @@ def get_parser():
         help="show in that figure what each layer of the network did; of one picture (default: Assets/explain.png)")
     add("--draw", action="store_true",
         help="open a window to draw a digit in and see it read; its s key saves the picture (default: Assets/drawing.png)")
+    add("--label", metavar="DIGIT",
+        help="keep the pictures, of one digit each, as that digit in data/mine; python train.py --mine learns them")
     add("--multi", type=int, nargs="?", const=50, metavar="N",
         help="read N (50) random digits of MNIST's test set instead, into a figure (default: Assets/multi_predict.png)")
     add("--seed", type=int, help="of --multi's random digits, 0 or more")
@@ -267,15 +290,18 @@ def check(args):
     """Return the device of parsed arguments; raises ValueError, in one line, for what can't be done."""
     if args.draw:
         others = dict(IMAGE=args.images, multi=args.multi is not None, explain=args.explain, json=args.json, show=args.show,
-                      invert=args.invert != "auto")
-        useless = [name if name.isupper() else f"--{name}" for name, given in others.items() if given]
-        if useless:
-            raise ValueError(f"argument --draw: takes no {useless[0]}")
+                      invert=args.invert != "auto", label=args.label is not None)
+        refuse_others("--draw", others)
         args.save = args.save or utils.ASSETS / "drawing.png"
         if args.save.suffix.lower() != ".png":
             raise ValueError(f"argument --save: a drawing is saved as .png, got {args.save}")
     elif args.multi is None and not args.images:
         raise ValueError("name a picture to read, --draw or --multi")
+    if args.label is not None:
+        refuse_others("--label", dict(multi=args.multi is not None, explain=args.explain, json=args.json, show=args.show,
+                                      save=args.save, single=args.single, invert=args.invert != "auto"))
+        if args.label not in draw.DIGITS:
+            raise ValueError(f"argument --label: one digit, 0 to 9, which all the pictures show, got {args.label!r}")
     if args.multi is not None and args.images:
         raise ValueError("argument --multi: reads MNIST's own digits, so it takes no pictures")
     if args.multi is not None and not 1 <= args.multi <= 1000:
@@ -299,44 +325,27 @@ def check(args):
     return utils.pick_device(args.device)
 
 
-def would_read(name, path):
-    """Say whether the command line's name stands for the file path, among others; also if path is yet to be written."""
-    if os.path.isdir(name):
-        return os.path.samefile(name, path.parent) and path.suffix.lower() in SUFFIXES
-    if os.path.exists(name):
-        return path.exists() and os.path.samefile(name, path)
-    return fnmatch.fnmatch(os.path.abspath(path), os.path.abspath(name))
+def refuse_others(option, others):
+    """Raise ValueError if any of others, {name: is it given?}, comes with option. IMAGE is the pictures' name."""
+    useless = [name if name.isupper() else f"--{name}" for name, given in others.items() if given]
+    if useless:
+        raise ValueError(f"argument {option}: takes no {useless[0]}")
 
 
-def find_sources(names):
-    """Yield (name, path or binary file or PictureError) for each picture that the command line's names stand for, in order."""
-    for name in names:
-        if name == "-":
-            yield name, read_stdin()
-        elif os.path.isdir(name):
-            try:
-                files = sorted(file for file in Path(name).iterdir() if file.suffix.lower() in SUFFIXES
-                               and not file.name.startswith("._") and file.is_file())  # ._x.png is what macOS knows of x.png
-            except OSError as error:
-                yield name, PictureError(f"can't be listed: {error.strerror}")
-                continue
-            if not files:
-                yield name, PictureError("a folder without pictures")
-            yield from ((str(file), file) for file in files)
-        elif not os.path.lexists(name) and (found := sorted(glob.glob(name))):  # *.png, which Windows' shell leaves to us
-            yield from find_sources(found)
-        else:
-            yield name, Path(name)
-
-
-def read_stdin():
-    """Return what is on standard input, as a binary file, or the PictureError that says why there is nothing."""
-    try:
-        return io.BytesIO(sys.stdin.buffer.read())
-    except AttributeError:
-        return PictureError("standard input is closed")
-    except OSError as error:
-        return PictureError(f"standard input can't be read: {error.strerror}")
+def label_all(args):
+    """Keep every picture that args name as the digit that they say; return the exit status."""
+    failed = False
+    for name, source in find_sources(args.images):
+        try:
+            if isinstance(source, PictureError):
+                raise source
+            with contextlib.closing(source if hasattr(source, "read") else picture.open_file(source)) as file:
+                path = mine.keep(file, os.path.splitext(name)[1], int(args.label), utils.DATA / "mine")
+            print(f"{name}: kept as a {args.label} in {utils.short_path(path)}, thank you; python train.py --mine learns it")
+        except PictureError as error:
+            failed = True
+            print(f"predict.py: {name}: {error}", file=sys.stderr)
+    return 1 if failed else 0
 
 
 def read_all(args, device):
@@ -372,7 +381,8 @@ def read_all(args, device):
 def draw_and_read(args, device):
     """Open the window to draw in; return the exit status once it is closed."""
     model = load_model(None, args.checkpoint, device)
-    utils.open_window(draw.draw(lambda image: told(*predict_images([image], model)), args.save), own_keys=True)
+    utils.open_window(draw.draw(lambda image: told(*predict_images([image], model)), args.save, utils.DATA / "mine"),
+                      own_keys=True)
     return 0
 
 
@@ -390,6 +400,8 @@ def tell(name, reading, as_json):
         print(f"predict.py: {name}: {reading}", file=sys.stderr)
     else:
         print(f"{name}: {say(reading)}")
+    if isinstance(reading, Reading) and reading.pages > 1:
+        print(f"predict.py: {name}: {unread(reading.pages)}", file=sys.stderr)
 
 
 def main(argv=None):
@@ -403,6 +415,8 @@ def main(argv=None):
     try:
         if args.draw:
             return draw_and_read(args, device)
+        if args.label is not None:
+            return label_all(args)
         if args.multi is None:
             return read_all(args, device)
         seed = torch.seed() % 2**32 if args.seed is None else args.seed

@@ -23,11 +23,12 @@ RECIPES = {
 }
 
 
-def prepare(settings, train_set, device):
+def prepare(settings, train_set, device, own=None):
     """Return what a training starts with: (model, optimizer, train_loader, extras), the extras being the keyword arguments
     scheduler, average and bfloat16 of train() and training_process().
 
-    settings: epochs, batch_size, lr, seed, ingredients. train_set: (images, labels), uint8 and int64 on device.
+    settings: epochs, batch_size, lr, seed, ingredients. train_set: (images, labels), uint8 and int64 on device; own: as many
+    more of the user's own, or None.
     """
     ingredients = settings["ingredients"]
     torch.manual_seed(settings["seed"])
@@ -35,6 +36,8 @@ def prepare(settings, train_set, device):
     optimizer = make_optimizer(model, settings["lr"], device, ingredients)
     generator = torch.Generator().manual_seed(settings["seed"])
     train_set = add_strangers(*train_set, ingredients, settings["seed"])
+    if own is not None:
+        train_set = add_own(*train_set, *own)
     train_loader = Batches(*train_set, settings["batch_size"], generator, make_augment(ingredients))
     steps = settings["epochs"] * len(train_loader)
     extras = dict(scheduler=make_schedule(optimizer, steps) if "schedule" in ingredients else None,
@@ -60,6 +63,23 @@ def add_strangers(images, labels, ingredients, seed):
         targets = torch.cat([F.one_hot(labels, 10).float(), torch.full((len(junk), 10), 0.1)])
         images = torch.cat([images, junk])
     return images.to(device), targets.to(device)
+
+
+OWN_SHARE = 0.03    # of an epoch's images are the user's own: enough to be learnt, too few to cost MNIST's accuracy;
+OWN_AT_MOST = 100   # times that one of them is shown in an epoch
+
+
+def add_own(images, targets, own_images, own_labels):
+    """Return (images, targets) with the user's own added, each as often as makes them OWN_SHARE of all, at least once.
+
+    images, own_images: uint8 (N, 1, 32, 32), (M, 1, 32, 32); targets: labels, int64 (N,), or distributions, float (N, 10);
+    own_labels: int64 (M,). What comes out has targets' kind and is on images' device.
+    """
+    times = round(OWN_SHARE / (1 - OWN_SHARE) * len(images) / len(own_images))
+    times = min(max(times, 1), OWN_AT_MOST)
+    own_targets = F.one_hot(own_labels, 10).float() if targets.is_floating_point() else own_labels
+    return (torch.cat([images, own_images.repeat(times, 1, 1, 1).to(images.device)]),
+            torch.cat([targets, own_targets.repeat(times, *[1] * (targets.ndim - 1)).to(targets.device)]))
 
 
 def make_average(model):

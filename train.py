@@ -5,6 +5,7 @@
     python train.py --recipe classic      the lecture to the letter: Adam, lr 0.001, batch 64, 30 epochs
     python train.py --seeds 5             seeds 0..4 one after the other, mean and standard deviation
     python train.py --live                the loss curves redrawn after every epoch, in a window if there is a display
+    python train.py --mine                the pictures in data/mine/0 to 9 among the training images
     python train.py --resume              go on with a run that was interrupted
     python train.py --evaluate            score the checkpoint on the test set, upright and turned
 
@@ -12,13 +13,17 @@ Writes, at its end, the weights of the epoch with the lowest validation loss to 
 Model/LeNet5.history.csv, and loss curves, confusion matrix, mistakes and distorted digits to Assets/.
 """
 
+import signal
+
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C during the imports, which take seconds: the end, without a traceback
+
 import argparse
 import copy
 import math
 import os
 import shlex
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -31,6 +36,7 @@ from torch import nn
 from tqdm import tqdm
 
 import cores
+import mine
 import mnist
 import report
 import runs
@@ -152,16 +158,16 @@ def training_process(model, loss_func, optimizer, train_loader, valid_loader, ep
 # ---------------------------------------------------------------------------------------------------------------------
 # A run
 
-def run(settings, data, device, checkpoint, state=None, on_epoch=None):
+def run(settings, data, device, checkpoint, state=None, on_epoch=None, own=None):
     """Train one network as settings say; keep its state, after each epoch, beside checkpoint.
 
     settings: recipe, epochs, batch_size, lr, seed, limit, ingredients, threads (for the record: torch has been told). data:
     ((images, labels) for training, validation, test), uint8 on device. state: as kept, to go on from there.
-    on_epoch(history) is called once the state is safe. Returns (best_model, history, errors on the test set as
-    report.score() gives them): the final figures.
+    on_epoch(history) is called once the state is safe. own: (images, labels) of the user's own to train on, too. Returns
+    (best_model, history, errors on the test set as report.score() gives them): the final figures.
     """
     train_set, valid_set, test_set = data
-    model, optimizer, train_loader, extras = prepare(settings, train_set, device)
+    model, optimizer, train_loader, extras = prepare(settings, train_set, device, own)
     parts = {"model": model, "optimizer": optimizer, "scheduler": extras["scheduler"], "average": extras["average"]}
     parts = {name: part for name, part in parts.items() if part is not None}
     history, best_weights = [], None
@@ -212,6 +218,7 @@ def get_parser():
         choices=sorted({name for recipe in RECIPES.values() for name in recipe["ingredients"]}),
         help="leave an ingredient out of the recipe, may be repeated: %(choices)s")
     add("--limit", type=int, default=unset, metavar="N", help="train on the first N training images only")
+    add("--mine", action="store_true", help="train on your own pictures, too, those in mine/0 to mine/9 under --data-dir")
     add("--seeds", type=int, default=1, metavar="N", help="train N seeds from --seed on; the files are the first's")
     add("--device", default="auto", help="auto, cpu, cuda, mps, ...")
     add("--data-dir", type=Path, default=utils.DATA, help="MNIST is in, or put into, MNIST/raw under it")
@@ -235,7 +242,7 @@ def check(args):
         what = "--evaluate: trains nothing" if args.evaluate else "--resume: goes on with one run"
         useless = ["--" + key.replace("_", "-") for key in given if args.evaluate]
         useless += ["--seeds"] * (args.seeds > 1) + ["--dry-run"] * args.dry_run
-        useless += [f"--{name}" for name in ("resume", "live") if args.evaluate and getattr(args, name)]
+        useless += [f"--{name}" for name in ("resume", "live", "mine") if args.evaluate and getattr(args, name)]
         if useless:
             raise ValueError(f"argument {what}, so {', '.join(useless)} has no meaning")
     name = given.get("recipe", "modern")
@@ -274,8 +281,30 @@ def check_resume(args, settings, saved):
     if "without" in asked:
         asked = asked - {"without"} | {"ingredients"}
     other = [f"{key} {saved.get(key)}, not {settings[key]}" for key in sorted(asked) if settings[key] != saved.get(key)]
+    if args.mine and "mine" not in saved:
+        other.append("no pictures of your own")
     if other:
         raise ValueError(f"argument --resume: the interrupted run has {'; '.join(other)}")
+
+
+def load_own(args, settings):
+    """Return the mine.Pictures to train on, if --mine or the run to go on with asks for them; add them to settings, which a run
+    without them leaves as they were. Raises ValueError if there are none, LeNetError if they have changed since."""
+    if not (args.mine or "mine" in settings):
+        return []
+    folder = args.data_dir / "mine"
+    pictures, problems = mine.load(folder)
+    for path, why in problems:
+        print(f"train.py: {path}: {why}; the rest goes on", file=sys.stderr)
+    begun, now = settings.get("mine"), mine.fingerprint(pictures)
+    if begun not in (None, now):
+        raise LeNetError(f"the pictures in {folder} are not those that the run began with ({begun}, now {now}): put them back, "
+                         "or start a new run with --mine")
+    if not pictures:
+        raise ValueError(f"argument --mine: no pictures in {folder}/0 to 9; python predict.py photo.jpg --label 7 puts one "
+                         "there, and so do the digit keys of python predict.py --draw")
+    settings["mine"] = now
+    return pictures
 
 
 def main(argv=None):
@@ -288,6 +317,7 @@ def main(argv=None):
         if state is not None:
             check_resume(args, settings, state["settings"])
             settings = {"threads": settings["threads"]} | state["settings"]  # older states don't say how many
+        pictures = load_own(args, settings)
     except ValueError as error:
         parser.error(str(error))
     except LeNetError as error:
@@ -303,7 +333,7 @@ def main(argv=None):
                 evaluate(args, device)
             else:
                 with utils.lock_folder(args.checkpoint.parent):
-                    train_seeds(args, settings, device, Path(scratch), state)
+                    train_seeds(args, settings, device, Path(scratch), state, pictures)
     except LeNetError as error:
         return fail(error)
     except (KeyboardInterrupt, BrokenPipeError) as stop:  # a pipe breaks if nobody wants to read on: | head
@@ -347,7 +377,7 @@ def evaluate(args, device):
     report.write_figures(model, None, None, test_set, device, args.assets_dir, None)
 
 
-def train_seeds(args, settings, device, scratch, state):
+def train_seeds(args, settings, device, scratch, state, pictures):
     """Train args.seeds networks and say how each did on the test set."""
     runs.check_replaceable(args.checkpoint)
     data = load_data(args.data_dir, device, settings["limit"])
@@ -357,6 +387,7 @@ def train_seeds(args, settings, device, scratch, state):
     threads = f", {settings['threads']} thread{'s' * (settings['threads'] > 1)}" if device.type == "cpu" else ""
     n_train, n_valid, n_test = (len(labels) for _, labels in data)
     print(f"LeNet-5 on {device}{threads}: {n_train:,} training, {n_valid:,} validation, {n_test:,} test images")
+    own = mine.as_tensors(pictures) if pictures else None
     valid_loader = Batches(*data[1], 1000)
     if state is None:
         runs.rescue(args.checkpoint, valid_loader, device)
@@ -376,13 +407,15 @@ def train_seeds(args, settings, device, scratch, state):
 
         started = time.perf_counter()
         checkpoint = args.checkpoint if seed == first else scratch / f"seed{seed}.pth"
-        model, history, errors = run(settings, data, device, checkpoint, state, on_epoch)
+        model, history, errors = run(settings, data, device, checkpoint, state, on_epoch, own)
         best, n_wrong = best_epoch(history), round(errors["upright"] * n_test / 100)
         print(f"best epoch {best['epoch']} (validation loss {best['valid_loss']:.4f}) after "
               f"{time.perf_counter() - started:.0f} s; test accuracy {100 - errors['upright']:.2f} % "
               f"({n_wrong} of {n_test:,} wrong)", flush=True)
         accuracies = {key: 100 - value for key, value in errors.items()}
         results.append({"errors": n_wrong, "valid": best["valid_accuracy"], **accuracies})
+        if pictures:
+            print(f"of your {len(pictures)} pictures it now reads {mine.count_read(pictures, model, device)}", flush=True)
         if seed == first:
             metadata = dict(runs.describe(settings, history), test_accuracy=accuracies["upright"])
             comparison = runs.put_in_place(args.checkpoint, model.state_dict(), metadata, valid_loader, device)

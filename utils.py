@@ -9,9 +9,11 @@ import ctypes
 import errno
 import io
 import os
+import signal
 import sys
 import tempfile
 import time
+import warnings
 from pathlib import Path
 
 import torch
@@ -62,8 +64,12 @@ def run_script(main, name):
     """Run main() as the script called name; return its exit status.
 
     What a console can't print, in a file's name say, is escaped. Output that nobody can take is not a traceback: who
-    reads it may have gone (python predict.py ... | head), which is no error worth a word, or the disk is full.
+    reads it may have gone (python predict.py ... | head), which is no error worth a word, or the disk is full. Pillow's
+    warnings of a picture are not shown: what is wrong with it is said once, by us.
     """
+    warnings.filterwarnings("ignore", module=r"PIL\b")
+    if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:  # as the scripts have it during their imports
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.stderr = sys.stderr or open(os.devnull, "w")  # closed by the caller; print(file=None) would go to stdout
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):

@@ -2,6 +2,7 @@
 
     python tests/figures.py        the network, and what it makes of pictures: Assets/architecture.png, predictions.png,
                                    photo.jpg, chain.png, explain.png, number.jpg, number.png, filters.png, draw.png
+    python tests/figures.py mine   trains with fifty pictures of a made-up hand, three minutes: Assets/mine.png
     python tests/figures.py gif    trains for eight epochs, half a minute, and writes Assets/training.gif
 
 The pictures come from MNIST's validation digits, some by the generator in pictures.py, so anybody gets the same ones.
@@ -10,6 +11,7 @@ The pictures come from MNIST's validation digits, some by the generator in pictu
 import io
 import itertools
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,7 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import draw  # noqa: E402
+import hand  # noqa: E402
 import mnist  # noqa: E402
 import number  # noqa: E402
 import pages  # noqa: E402
@@ -189,6 +192,38 @@ def draw_seven(model):
     return figure
 
 
+def plot_lesson(images, before, after):
+    """Return a Figure of pictures of 4s, and of what two networks, before and after a lesson, say of them."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9.4, 2.5))
+    figure.suptitle("One hand's 4s, none of them trained on: read before, and after 50 others with train.py --mine", fontsize=12)
+    for i, (image, *readings) in enumerate(zip(images, before, after)):
+        ax = figure.add_axes((0.01 + 0.164 * i, 0.24, 0.15, 0.6), anchor="S", xticks=[], yticks=[])
+        ax.imshow(plots.as_rgb(picture.to_array(image)))
+        for y, name, reading in zip((0.20, 0.10), ("before: ", "after: "), readings):
+            said = "nothing" if isinstance(reading, picture.PictureError) else predict.say(reading)
+            figure.text(0.085 + 0.164 * i, y, name + said, ha="center", va="top", fontsize=10,
+                        color=plots.INK if said.startswith("4") else plots.WRONG)
+    return figure
+
+
+def learn_a_hand(path):
+    """Train with fifty pictures of tests/hand.py's hand, draw to path how it is read before and after; say it in numbers."""
+    with tempfile.TemporaryDirectory() as folder:
+        data, net = Path(folder) / "data", Path(folder) / "net.pth"
+        (data / "mine" / "4").mkdir(parents=True)
+        (data / "MNIST").symlink_to(utils.DATA / "MNIST")
+        for i, image in enumerate(hand.fours(50, seed=3)):
+            image.convert("RGB").save(data / "mine" / "4" / f"{i}.png")
+        train.main(["--mine", "--data-dir", str(data), "--checkpoint", str(net), "--assets-dir", folder])
+        images = hand.fours(200, seed=4)
+        before, after = (predict.predict_images(images, checkpoint=checkpoint) for checkpoint in (utils.CHECKPOINT, net))
+    for name, readings in ("before", before), ("after", after):
+        print(name, sum(getattr(reading, "text", None) == "4" for reading in readings), "of", len(images))
+    utils.save_figure(plot_lesson(images[:6], before, after), path)
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # A run to watch
 
@@ -294,6 +329,8 @@ if __name__ == "__main__":
     if sys.argv[1:] == ["gif"]:
         train_set, valid_set, _ = train.load_data(utils.DATA, "cpu")
         film(train_set, valid_set, utils.ASSETS / "training.gif")
+    elif sys.argv[1:] == ["mine"]:
+        learn_a_hand(utils.ASSETS / "mine.png")
     else:
         model, _ = utils.load_checkpoint()
         utils.save_figure(plots.plot_architecture(model), utils.ASSETS / "architecture.png")

@@ -67,7 +67,7 @@ def of(strategy):
 def test_train(arguments):
     name, called, asked = outcome(train, arguments, ["train_seeds", "evaluate"])
     if name == "train_seeds":
-        args, run, device, _, _ = called
+        args, run, device, *_ = called
         assert run["epochs"] >= 1 and 0 < run["lr"] < math.inf and 0 <= run["seed"] < 2**32 and args.seeds >= 1
         assert run["limit"] is None or run["limit"] >= 1
         assert 1 <= run["batch_size"] <= min(run["limit"] or mnist.N_TRAINING, mnist.N_TRAINING)
@@ -82,7 +82,7 @@ def test_train(arguments):
 
 @of(command_lines(predict.get_parser()))
 def test_predict(arguments):
-    name, called, asked = outcome(predict, arguments, ["read_all", "multi_predict", "draw_and_read"])
+    name, called, asked = outcome(predict, arguments, ["read_all", "multi_predict", "draw_and_read", "label_all"])
     if name == "read_all":
         assert asked.images and asked.images.count("-") <= 1 and asked.multi is None and asked.seed is None
     elif name == "multi_predict":
@@ -91,5 +91,7 @@ def test_predict(arguments):
         assert not asked.images and not asked.json and asked.invert == "auto"
     elif name == "draw_and_read":
         assert asked.draw and not asked.images and asked.multi is None and called[0].save.suffix.lower() == ".png"
-    if name:
+    elif name == "label_all":
+        assert asked.images and asked.label in tuple("0123456789") and not asked.draw and asked.multi is None and not asked.json
+    if name not in (None, "label_all"):
         assert asked.device in ("auto", str(called[-1]))

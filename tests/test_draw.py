@@ -21,7 +21,7 @@ def reader(model):
 
 @pytest.fixture
 def figure(model, tmp_path):
-    figure = draw.draw(reader(model), tmp_path / "drawing.png")
+    figure = draw.draw(reader(model), tmp_path / "drawing.png", tmp_path / "mine")
     FigureCanvasAgg(figure).draw()
     return figure
 
@@ -122,6 +122,32 @@ def test_a_drawing_that_cannot_be_saved_is_told_in_the_window(model, tmp_path):
     figure = draw.draw(reader(model), tmp_path / "nowhere" / "drawing.png")
     FigureCanvasAgg(figure)
     press(figure, "s")
+    assert "could not be written" in figure.texts[1].get_text()
+
+
+@pytest.mark.parametrize("digit", range(10))
+def test_a_digit_s_key_keeps_the_drawing_with_its_label(figure, tmp_path, digit):
+    stroke(figure, SEVEN)
+    press(figure, str(digit))
+    (path,) = (tmp_path / "mine").rglob("*.png")
+    assert path.parent.name == str(digit) and np.array_equal(np.asarray(Image.open(path)), drawing(figure))
+    note = figure.texts[1].get_text()
+    assert note.startswith(f"Thank you! Kept as a {digit}") and path.name in note
+    stroke(figure, ONE)
+    assert "Thank you" not in figure.texts[1].get_text()
+    press(figure, str(digit))
+    assert len(list((tmp_path / "mine").rglob("*.png"))) == 2
+
+
+def test_an_empty_page_teaches_nothing(figure, tmp_path):
+    press(figure, "7")
+    assert figure.texts[1].get_text().startswith("no digit found") and not (tmp_path / "mine").exists()
+
+
+def test_a_folder_that_takes_no_drawing_is_told_in_the_window(figure, tmp_path):
+    (tmp_path / "mine").write_text("a file")
+    stroke(figure, SEVEN)
+    press(figure, "7")
     assert "could not be written" in figure.texts[1].get_text()
 
 

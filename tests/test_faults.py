@@ -293,7 +293,7 @@ def test_a_hundred_megapixels_fit_into_a_gigabyte(tmp_path):
     page = Image.new("L", (10_000, 10_000), 220)
     page.paste(20, (4000, 2000, 5000, 8000))
     page.save(tmp_path / "huge.png", compress_level=1)
-    code = ("import predict, sys; status = predict.main([sys.argv[1]]);"
+    code = ("import predict, sys, utils; status = utils.run_script(lambda: predict.main([sys.argv[1]]), 'predict.py');"
             "print(status, open('/proc/self/status').read().split('VmHWM:')[1].split()[0])")
     process = subprocess.run([sys.executable, "-c", code, tmp_path / "huge.png"], capture_output=True, text=True,
                              cwd=survival.ROOT)

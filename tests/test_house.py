@@ -34,7 +34,8 @@ def reachable(room):
 
 
 def test_the_rooms_are_known():
-    assert {"cores", "draw", "distort", "hands", "mnist", "model", "number", "picture", "pieces", "plots", "predict", "recipe", "report", "train", "utils"} <= set(ROOMS)
+    assert {"cores", "draw", "distort", "hands", "mine", "mnist", "model", "number", "picture", "pieces", "plots",
+            "predict", "recipe", "report", "sources", "train", "utils"} <= set(ROOMS)
 
 
 @pytest.mark.parametrize("room", ROOMS)

@@ -13,7 +13,9 @@ import zipfile
 
 import pytest
 import torch
+from PIL import Image
 
+import picture
 import predict
 import report
 import train
@@ -91,6 +93,17 @@ def test_the_program_s_own_streams_are_left_alone(capsys):
     with pytest.raises(SystemExit):
         predict.main([])
     assert sys.stdout.errors == before
+
+
+@POSIX
+@pytest.mark.parametrize("script", ["predict.py", "train.py"])
+@pytest.mark.parametrize("deaf, status", [("", 130), ("trap '' INT;", 1)])  # as a shell's background jobs are
+def test_ctrl_c_during_the_imports_is_no_traceback(tmp_path, script, deaf, status):
+    (tmp_path / "torch.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\nraise SystemExit(1)")
+    code = ("import os, signal, sys; " + ("" if deaf else "signal.signal(signal.SIGINT, signal.default_int_handler); ")
+            + "os.execv(sys.executable, [sys.executable, sys.argv[1]])")
+    got, out, err = shell(f"""{deaf} "$P" -c '{code}' {script}""", PYTHONPATH=str(tmp_path))
+    assert (got, out, err) == (status, "", "")
 
 
 # Disks and locks
@@ -243,6 +256,31 @@ def test_loading_neither_warns_nor_changes_the_filters(checkpoint, tmp_path, con
             assert path != checkpoint
         assert warnings.filters == filters
     assert "catch_warnings" not in (utils.ROOT / "utils.py").read_text()  # it changes those of other threads
+
+
+def test_threads_that_read_pictures_leave_the_filters_alone(model, seven, tmp_path, monkeypatch):
+    """Not only afterwards: also while a picture is opened, when another thread may look at them."""
+    seven.save(tmp_path / "seven.png")
+    filters, before, seen, identify = warnings.filters, list(warnings.filters), [], picture.identify
+    monkeypatch.setattr(picture, "identify", lambda file: seen.append((warnings.filters is filters, list(warnings.filters)))
+                        or identify(file))
+    threads = [threading.Thread(target=predict.predict_images, args=([tmp_path / "seven.png"] * 5, model)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert seen == [(True, before)] * 20 and warnings.filters is filters
+
+
+def test_the_script_shows_no_warning_of_a_picture_that_is_read(run, tmp_path, network):
+    """Pillow warns of one that it thinks large."""
+    page = Image.new("1", (9500, 9500), 1)
+    page.paste(0, (4000, 2000, 5000, 8000))
+    page.save(tmp_path / "large.png")
+    with pytest.warns(Image.DecompressionBombWarning):  # a program is shown it, if its filters are so
+        picture.open_picture(tmp_path / "large.png")
+    process = run("predict.py", tmp_path / "large.png", "--checkpoint", network)
+    assert (process.returncode, process.stderr) == (0, "") and ": 1 (" in process.stdout
 
 
 @pytest.mark.parametrize("backend", ["module://matplotlib_inline.backend_inline", "inline", "agg", "svg"])

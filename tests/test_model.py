@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from mnist import standardise
 from model import LeNet5
 
 LAYERS = [  # name in the paper, part, index, shape of the output, parameters
@@ -66,14 +67,43 @@ def test_a_wrong_shape_is_named(shape):
     assert str(shape) in str(error.value) and "(N, 1, 32, 32)" in str(error.value)
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit.script. is deprecated:FutureWarning")
-def test_it_can_be_scripted():
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script")  # it is deprecated, and much used
+def test_torchscript_says_the_same_and_refuses_the_same():
     model, x = LeNet5(), torch.randn(3, 1, 32, 32)
-    scripted = torch.jit.script(model)
-    for ours, theirs in zip(model(x), scripted(x)):
-        torch.testing.assert_close(ours, theirs)
-    with pytest.raises(Exception, match="got \\(3, 32, 32\\)"):
-        scripted(x[:, 0])
+    script = torch.jit.script(model)
+    assert all(torch.equal(*outputs) for outputs in zip(model(x), script(x)))
+    with pytest.raises(torch.jit.Error, match=r"shape \(N, 1, 32, 32\), got \(3, 1, 28, 28\)"):
+        script(torch.zeros(3, 1, 28, 28))
+
+
+def with_plain_c5(model):
+    """Return a LeNet5 of nn's own layers with model's weights, as WholeInputConv2d's docstring says."""
+    plain = LeNet5()
+    plain.feature_extractor[6] = nn.Conv2d(16, 120, 5)
+    plain.load_state_dict(model.state_dict())
+    return plain.eval()
+
+
+def test_c5_may_be_a_plain_convolution():
+    model, x = LeNet5(), torch.randn(5, 1, 32, 32)
+    torch.testing.assert_close(with_plain_c5(model)(x), model(x))
+
+
+@pytest.mark.filterwarnings("ignore")  # torch.ao's, of its own deprecation
+def test_static_quantisation_to_8_bits_reads_alike(model, parts):
+    quantization = pytest.importorskip("torch.ao.quantization.quantize_fx")
+    from torch.ao.quantization import get_default_qconfig_mapping
+
+    images, labels = (tensor[:200] for tensor in parts[1])
+    x = standardise(images.float() / 255)
+    features = with_plain_c5(model).feature_extractor  # forward's check of the shape is no matter of layers
+    ready = quantization.prepare_fx(features, get_default_qconfig_mapping(), (x,))
+    ready(x)  # to see what range the activations have
+    small = quantization.convert_fx(ready)
+    assert any("quantized" in type(module).__module__ for module in small.modules())
+    with torch.no_grad():
+        digits = model.classifier(small(x).flatten(1)).argmax(1)
+    assert (digits == labels).float().mean() > 0.97
 
 
 def test_importing_is_quiet_and_leaves_the_heavy_libraries_alone(run):

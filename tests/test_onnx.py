@@ -1,8 +1,12 @@
 """The network leaves PyTorch as it is (python -m pip install onnx onnxscript, to run this)."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
+
+import utils
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
@@ -22,3 +26,10 @@ def test_onnx_says_what_the_network_says(model, parts, tmp_path):
         expected = [output.numpy() for output in model(inputs)]
     assert logits.shape == (7, 10)
     assert np.allclose(logits, expected[0], atol=1e-4) and np.allclose(probabilities, expected[1], atol=1e-5)
+
+
+def test_what_the_readme_shows_works(tmp_path, monkeypatch):
+    (line,) = re.findall(r"`(torch\.onnx\.export\(.*?\))`", (utils.ROOT / "README.md").read_text())
+    monkeypatch.chdir(tmp_path)
+    eval(line, {"torch": torch, "utils": utils})
+    onnx.checker.check_model("lenet5.onnx")

@@ -1,6 +1,7 @@
 """picture.py opens what people send, finds and frames the digit in it, and says so when there is none."""
 
 import io
+import json
 import os
 
 import cv2
@@ -206,3 +207,59 @@ def test_a_decompression_bomb_is_refused(model):
     Image.new("1", (20_000, 20_000)).save(file, "PNG")
     (error,) = predict.predict_images([io.BytesIO(file.getvalue())], model)
     assert "more than 120 million pixels" in str(error)
+
+
+# Files that can't be opened, and files of several pages
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows says that some of these don't exist")
+@pytest.mark.parametrize("path", ["n" * 300 + ".png", "a" * 300 + "/x.png", "model.py/x.png", "null\0byte.png", 3.5, "loop.png"])
+def test_a_file_that_cannot_be_opened_is_not_called_damaged(tmp_path, path):
+    if path == "loop.png":
+        path = tmp_path / path
+        path.symlink_to(path)
+    with pytest.raises(picture.PictureError, match="can't be opened: .") as error:
+        picture.open_picture(path)
+    assert "damaged" not in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.fixture
+def pages(seven, tmp_path):
+    """pages(name, n) -> a file of n pages, a 7 on the first, nothing on the others."""
+    def make(name, n, first=None):
+        blank = [Image.new("RGB", seven.size, (255, 255, 255 - 60 * i)) for i in range(1, n)]  # alike ones are merged
+        (first or seven).save(tmp_path / name, save_all=True, append_images=blank)
+        return tmp_path / name
+
+    return make
+
+
+@pytest.mark.parametrize("kind", ["tif", "gif", "png", "webp"])
+def test_of_several_pages_the_first_is_read_and_the_others_are_told_of(capsys, pages, network, kind):
+    several, one = pages(f"several.{kind}", 3), pages(f"one.{kind}", 1)
+    assert predict.main([str(several), str(one), "--checkpoint", str(network)]) == 0
+    out, err = capsys.readouterr()
+    assert out.count(": 7 (") == 2 and err == f"predict.py: {several}: only the first of its 3 pages was read\n"
+    assert predict.main([str(several), "--json", "--checkpoint", str(network)]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["digit"] == 7 and "pages" not in json.loads(out) and "first of its 3 pages" in err
+
+
+def test_of_several_pages_a_first_one_that_is_blank_is_refused_with_that_word(capsys, pages, seven):
+    path = pages("blank.tif", 2, Image.new("RGB", seven.size, "white"))
+    assert predict.main([str(path)]) == 1
+    assert capsys.readouterr().err == (f"predict.py: {path}: no digit found: the picture is blank; only the first of its 2 pages "
+                                       "was read\n")
+
+
+@pytest.mark.parametrize("kind", ["tif", "gif"])
+def test_a_later_page_that_is_damaged_does_not_matter(model, pages, kind):
+    path = pages(f"cut.{kind}", 3)
+    path.write_bytes(path.read_bytes()[:-60])
+    (reading,) = predict.predict_images([path], model)
+    assert reading.digit == 7
+
+
+def test_a_picture_within_a_phone_s_picture_is_no_page(model, pages, seven):
+    path = pages("phone.mpo", 2)
+    assert Image.open(path).n_frames == 2
+    assert predict.predict_images([path], model)[0].pages == 1

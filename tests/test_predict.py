@@ -1,6 +1,7 @@
 """predict.py reads what people write, says so when there is nothing to read, and survives what is not a picture."""
 
 import io
+import itertools
 import json
 import shutil
 
@@ -120,6 +121,43 @@ def test_a_batch_reads_like_one_by_one(model, seven):
         assert type(alone) is type(reading)
         if isinstance(alone, predict.Reading):
             assert alone.probabilities == pytest.approx(reading.probabilities, abs=1e-5)
+
+
+def iterables(seven, path):
+    """Yield (name, what may be given, how many readings it has)."""
+    array = np.asarray(seven)
+    yield "generator", (image for image in [seven, array, path]), 3
+    yield "map", map(Image.fromarray, [array] * 40), 40  # more than go through the network together
+    yield "tuple", (str(path), seven), 2
+    yield "dict's values", {"a": seven}.values(), 1
+    yield "glob", path.parent.glob("*.png"), 1
+    yield "nothing", iter(()), 0
+    for one in (path, str(path), str(path).encode(), seven, array, io.BytesIO(path.read_bytes()), open(path, "rb")):
+        yield type(one).__name__, one, 1
+
+
+def test_any_iterable_of_pictures_is_read_item_by_item_and_one_picture_is_one(tmp_path, seven, model):
+    seven.save(tmp_path / "seven.png")
+    for name, images, n in iterables(seven, tmp_path / "seven.png"):
+        readings = predict.predict_images(images, model)
+        assert [getattr(reading, "digit", reading) for reading in readings] == [7] * n, name
+
+
+def test_of_endless_pictures_only_some_are_in_memory(seven, model):
+    asked = []
+
+    def endless():
+        for i in itertools.count():
+            asked.append(i)
+            if i == 100:
+                raise KeyboardInterrupt
+            yield seven
+
+    read, read_together = [], predict.read_together
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(predict, "read_together", lambda some, *rest: read.append(len(asked)) or read_together(some, *rest))
+        predict.predict_images(endless(), model)
+    assert read == [32, 64, 96]
 
 
 # The script

@@ -1,10 +1,13 @@
 """What the command line's names stand for: each picture once, in order, with one answer; none is overwritten."""
 
+import errno
+import os
 import random
 
 import pytest
 
 import predict
+import sources
 from picture import PictureError
 
 
@@ -42,20 +45,21 @@ def test_every_picture_is_read_for_real(capsys, folder, count, network):
 
 def test_a_pattern_is_expanded_where_the_shell_does_not(folder):
     (folder / "a[1].png").write_bytes(b"")
-    assert [name for name, _ in predict.find_sources([str(folder / "*oo*.png")])] == [str(folder / "good.png")]
-    assert [name for name, _ in predict.find_sources([str(folder / "a[1].png")])] == [str(folder / "a[1].png")]  # a name first
-    assert [name for name, _ in predict.find_sources([str(folder / "*.gif")])] == [str(folder / "*.gif")]
+    assert [name for name, _ in sources.find_sources([str(folder / "*oo*.png")])] == [str(folder / "good.png")]
+    assert [name for name, _ in sources.find_sources([str(folder / "a[1].png")])] == [str(folder / "a[1].png")]  # a name first
+    assert [name for name, _ in sources.find_sources([str(folder / "*.gif")])] == [str(folder / "*.gif")]
 
 
 def test_what_macos_leaves_on_a_memory_stick_is_no_picture(folder):
     (folder / "._good.png").write_bytes(b"\0\5\26\7")
-    assert [name for name, _ in predict.find_sources([str(folder)])] == [str(folder / name) for name in ("bad.png", "good.png")]
+    assert [name for name, _ in sources.find_sources([str(folder)])] == [str(folder / name) for name in ("bad.png", "good.png")]
 
 
 def test_a_name_of_300_letters_is_one_line_and_the_rest_goes_on(capsys, folder, network):
     assert predict.main(["n" * 300 + ".png", str(folder / "good.png"), "--checkpoint", str(network)]) == 1
     out, err = capsys.readouterr()
     assert "good.png: 7 (" in out and err.count("\n") == 1
+    assert os.name == "nt" or f"can't be opened: {os.strerror(errno.ENAMETOOLONG)}" in err
 
 
 def test_a_folder_that_cannot_be_listed_is_one_line_and_the_rest_goes_on(capsys, folder, monkeypatch, network):

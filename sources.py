@@ -1,0 +1,58 @@
+"""What the names on predict.py's command line stand for: pictures, folders and patterns of them, standard input."""
+
+import fnmatch
+import glob
+import io
+import os
+import sys
+from pathlib import Path
+
+from picture import PictureError
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm",
+            ".pbm", ".pnm", ".tga", ".ico", ".jp2", ".j2k", ".avif", ".pcx", ".heic", ".heif"}
+
+
+def would_read(name, path):
+    """Say whether the command line's name stands for the file path, among others; also if path is yet to be written."""
+    if os.path.isdir(name):
+        return os.path.samefile(name, path.parent) and path.suffix.lower() in SUFFIXES
+    if os.path.exists(name):
+        return path.exists() and os.path.samefile(name, path)
+    return fnmatch.fnmatch(os.path.abspath(path), os.path.abspath(name))
+
+
+def find_sources(names):
+    """Yield (name, path or binary file or PictureError) for each picture that the command line's names stand for, in order."""
+    for name in names:
+        if name == "-":
+            yield name, read_stdin()
+        elif os.path.isdir(name):
+            try:
+                files = list_folder(name)
+            except OSError as error:
+                yield name, PictureError(f"can't be listed: {error.strerror}")
+                continue
+            if not files:
+                yield name, PictureError("a folder without pictures")
+            yield from ((str(file), file) for file in files)
+        elif not os.path.lexists(name) and (found := sorted(glob.glob(name))):  # *.png, which Windows' shell leaves to us
+            yield from find_sources(found)
+        else:
+            yield name, Path(name)
+
+
+def read_stdin():
+    """Return what is on standard input, as a binary file, or the PictureError that says why there is nothing."""
+    try:
+        return io.BytesIO(sys.stdin.buffer.read())
+    except AttributeError:
+        return PictureError("standard input is closed")
+    except OSError as error:
+        return PictureError(f"standard input can't be read: {error.strerror}")
+
+
+def list_folder(folder):
+    """Return the paths of the pictures in folder, sorted, by their names' suffixes; raises OSError if it can't be listed."""
+    return sorted(file for file in Path(folder).iterdir() if file.suffix.lower() in SUFFIXES
+                  and not file.name.startswith("._") and file.is_file())  # ._x.png is what macOS knows of x.png
