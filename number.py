@@ -150,7 +150,9 @@ def choose(candidates, probabilities):
         if len(group) == 1:
             sure[group] = p.max() > CLEAR
     costs = [cost(*each, sure, pieces) for each in zip(candidates.groups, candidates.boxes, probabilities)]
-    skip = SKIP * np.minimum(1.5, pieces.mass / weighted_median(pieces.mass, pieces.mass)) + 0.05
+    worth = np.minimum(pieces.worth / weighted_median(pieces.worth, pieces.mass), 1)
+    costs = [price + 1 - worth[list(group)].max() for price, group in zip(costs, candidates.groups)]
+    skip = worth * SKIP * np.minimum(1.5, pieces.mass / weighted_median(pieces.mass, pieces.mass)) + 0.05
     cluster, chosen = clusters(pieces.near), []
     for c in np.unique(cluster):
         members = frozenset(np.flatnonzero(cluster == c).tolist())
@@ -328,8 +330,8 @@ def make_page(look, candidates, probabilities):
     for n, line in enumerate(lines):
         for i in line:
             group, p = list(candidates.groups[chosen[i]]), probabilities[chosen[i]]
-            at_edge = candidates.pieces.at_edge[group].max()
-            weight = mass[i] * edge_weight(at_edge) * (0.3 if at_edge > 1 else 1)  # the last is a bar along a whole side
+            bar = candidates.pieces.at_edge[group].max() > 1  # along a whole side
+            weight = (candidates.pieces.mass * candidates.pieces.worth)[group].sum() * (0.3 if bar else 1)
             place = tuple(float(edge / side) for edge, side in zip(box[i], (wide, high, wide, high)))
             digits.append(Found(int(p.argmax()), float(p.max()), p, place, n, candidates.views[chosen[i]], float(weight)))
     return Page(digits, look.inverted, rate(digits, candidates.ink) - (0.02 if look.lines is not None else 0))

@@ -12,11 +12,11 @@ from picture import stroke_width
 
 MANY = 400      # pieces: more are noise, or print
 
-Pieces = namedtuple("Pieces", "label box mass at_edge cut height near bars")
+Pieces = namedtuple("Pieces", "label box mass at_edge worth cut height near bars")
 Pieces.__doc__ = """Connected pieces of ink.
 
 label: int (H, W), 0 paper, piece i is i + 1; box: int (N, 4); mass: float (N,), in pixels of full ink; at_edge: float (N,),
-how much of its length lies on the picture's edge; cut: bool (N,), it is a part of a piece; height: float, that of a digit; near:
+how much of its length lies on the picture's edge; worth: float (N,), see find_worth(); cut: bool (N,), it is a part of a piece; height: float, that of a digit; near:
 bool (N, N), see find_near(); bars: float, the mass of long lines that something may hang on.
 """
 
@@ -45,9 +45,10 @@ def find_pieces(look):
     kept = np.flatnonzero(keep)
     renumber = np.zeros(n, dtype=label.dtype)
     renumber[kept + 1] = np.arange(1, len(kept) + 1)
-    pieces = Pieces(renumber[label], box[kept], mass[kept], at_edge[kept], np.zeros(len(kept), dtype=bool), height, None, bars)
+    pieces = Pieces(renumber[label], box[kept], mass[kept], at_edge[kept], None, np.zeros(len(kept), dtype=bool), height, None,
+                    bars)
     pieces = cut_touching(pieces, soft)
-    return pieces._replace(near=find_near(pieces))
+    return pieces._replace(near=find_near(pieces), worth=find_worth(pieces, soft))
 
 
 def sizes(box):
@@ -58,6 +59,22 @@ def sizes(box):
 def edge_weight(at_edge):
     """Return how much a piece counts that lies along the picture's edge with that much of its length: a table, a finger."""
     return np.where(at_edge > 0.35, 0.3, 1)
+
+
+def find_worth(pieces, soft):
+    """Return how much each piece counts, float (N,), 1 for ink, less for what lies along the edge or is a smudge.
+
+    A pen's stroke ends within a pixel or two: two pixels outside it there is hardly any ink left. A shadow, a crease or a
+    stain fades slowly. soft: float (H, W), ink in units of full ink.
+    """
+    ring = pieces.label.astype(np.float32)  # grown by three pixels, less what it was grown by one
+    square, n = np.ones((3, 3), np.uint8), len(pieces.box)
+    near = cv2.dilate(ring, square)
+    ring = np.where(near == 0, cv2.dilate(near, square, iterations=2), 0).astype(np.int32)
+    outside, inside = (np.bincount(where.ravel(), soft.ravel(), n + 1)[1:] / np.maximum(np.bincount(where.ravel(), minlength=n + 1)[1:], 1)
+                       for where in (ring, pieces.label))
+    fading = outside / np.maximum(inside, 1e-6)
+    return edge_weight(pieces.at_edge) * (1 - np.clip((fading - 0.25) / 0.5, 0, 0.9))
 
 
 def weighted_median(values, weights):
