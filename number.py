@@ -35,6 +35,7 @@ SKIP = 2.0      # what it costs to leave out a piece as heavy as the others, in 
 EACH = 0.3      # what a digit costs beyond the network's doubt, so that fewer digits are better
 CLEAR = 0.9     # share of the ink explained, and the least probability of a digit: then no other look is needed
 GOOD = 0.75     # of a Page's score: then digits that are large enough are not looked at closer, which costs ten times as much
+POOR = 0.4      # of a Page's score: then what is lighter than the paper, not darker, or the other way round, may be the ink
 MANY_DIGITS = 0.15  # what more digits cost a reading, as a share of the ink
 CUT = 0.25      # what it costs to cut a piece
 
@@ -265,6 +266,10 @@ def read_picture(image, invert=None):
             if turned is not None and turned.score > best.score + 0.1 and len(turned.digits) >= 3:
                 digits = [found._replace(box=turn_back(found.box, quarters)) for found in turned.digits]
                 best = turned._replace(digits=digits)
+    if invert is None and (best is None or best.score < POOR):  # what seemed to be ink may be the table round a sheet
+        other = yield from read_upright(lambda size: picture.to_array(image, size), full, best is None or not best.inverted)
+        if other is not None and (best is None or other.score > best.score + 0.1):
+            best = other
     if best is None or best.score < LEAST:
         blank = next(picture.looks(picture.to_array(image, COARSE), invert), None) is None
         raise NoDigit("no digit found: " + ("the picture is blank" if blank else "nothing in it looks like a digit"))

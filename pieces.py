@@ -94,7 +94,8 @@ def may_be_writing(box, mass, shape):
         margin = 0.04 * size[i]
         within = (box[:, :2] > box[i, :2] + margin).all(axis=1) & (box[:, 2:] < box[i, 2:] - margin).all(axis=1)
         drawn_round = (within & keep & (size > 0.25 * size[i])).any()  # a box, a circle, a drawn shape
-        table = mass[i] < 0.1 * width[i] * height[i] and (within & keep & (size > 0.03 * size[i])).sum() >= 3
+        many = (within & keep & (size > 0.03 * size[i])).sum() >= 3 or within.sum() >= 12
+        table = many and mass[i] < 0.1 * width[i] * height[i]
         keep[i] &= not (drawn_round or table)
     return keep
 
