@@ -126,17 +126,25 @@ def frame_group(look, pieces, group, box):
 def cost(group, box, p, sure, pieces):
     """Return what it costs, in nats, to read a group of pieces as the digit that the network thinks likeliest.
 
-    sure: bool (N,), the pieces that it is sure of by themselves. Of these, two that stand side by side are two digits, most
-    likely, and so are two of full height.
+    sure: bool (N,), the uncut pieces that it is sure of by themselves. Of these, two that stand side by side are two digits,
+    most likely, and so are two connected pieces of full height, side by side or one above the other.
     """
     high = max(box[3] - box[1], box[2] - box[0]) / pieces.height
     total = -math.log(max(p.max(), 1e-6)) + EACH + 6 * max(0, 0.55 - high) + 3 * max(0, high - 1.8)
-    if pieces.cut[list(group)].any():
-        return total + CUT
-    tall = sizes(pieces.box[list(group)])[:, 1] > 0.8 * (box[3] - box[1])
-    digits = sorted(pieces.box[[i for i in group if sure[i]]].tolist())
+    if len(group) == 1 and (pieces.origin == pieces.origin[group[0]]).sum() == 1:
+        return total
+    group = np.array(group)
+    origins = np.unique(pieces.origin[group])
+    total += CUT * (np.isin(pieces.origin, origins).sum() > len(group))  # a part is left over
+    if len(origins) == 1:
+        return total
+    size = sizes(np.array([join(pieces.box, group[pieces.origin[group] == origin]) for origin in origins]))
+    full = size[:, 1] > 0.8 * (box[3] - box[1])
+    if high > 1.5:  # then perhaps one digit above another
+        full |= size.max(axis=1) > 0.8 * pieces.height
+    digits = sorted(pieces.box[group[sure[group]]].tolist())
     beside = any(2 * (a[2] - b[0]) < min(a[2] - a[0], b[2] - b[0]) for a, b in itertools.pairwise(digits))
-    return total + 1.5 * (beside or tall.sum() > 1)
+    return total + 1.5 * (beside or full.sum() > 1)
 
 
 def choose(candidates, probabilities):
@@ -146,10 +154,10 @@ def choose(candidates, probabilities):
     cluster is large; then the groups that save most are taken first. probabilities: float (N, 10), the network's, of the views.
     """
     pieces = candidates.pieces
-    sure = np.zeros(len(pieces.box), dtype=bool)
+    sure = np.bincount(pieces.origin)[pieces.origin] == 1  # not cut
     for group, p in zip(candidates.groups, probabilities):
         if len(group) == 1:
-            sure[group] = p.max() > CLEAR
+            sure[group] &= p.max() > CLEAR
     costs = [cost(*each, sure, pieces) for each in zip(candidates.groups, candidates.boxes, probabilities)]
     worth = np.minimum(pieces.worth / weighted_median(pieces.worth, pieces.mass), 1)
     costs = [price + 1 - worth[list(group)].max() for price, group in zip(costs, candidates.groups)]
@@ -268,7 +276,7 @@ def read_picture(image, invert=None):
                 best = turned._replace(digits=digits)
     if invert is None and (best is None or best.score < POOR):  # what seemed to be ink may be the table round a sheet
         other = yield from read_upright(lambda size: picture.to_array(image, size), full, best is None or not best.inverted)
-        if other is not None and (best is None or other.score > best.score + 0.1):
+        if other is not None and other.score > (best.score if best else 0) + 0.4:
             best = other
     if best is None or best.score < LEAST:
         blank = next(picture.looks(picture.to_array(image, COARSE), invert), None) is None

@@ -12,11 +12,12 @@ from picture import stroke_width
 
 MANY = 400      # pieces: more are noise, or print
 
-Pieces = namedtuple("Pieces", "label box mass at_edge worth cut height near bars")
+Pieces = namedtuple("Pieces", "label box mass at_edge worth origin height near bars")
 Pieces.__doc__ = """Connected pieces of ink.
 
 label: int (H, W), 0 paper, piece i is i + 1; box: int (N, 4); mass: float (N,), in pixels of full ink; at_edge: float (N,),
-how much of its length lies on the picture's edge; worth: float (N,), see find_worth(); cut: bool (N,), it is a part of a piece; height: float, that of a digit; near:
+how much of its length lies on the picture's edge; worth: float (N,), see find_worth(); origin: int (N,), the connected piece that it is, or is
+a part of; height: float, that of a digit; near:
 bool (N, N), see find_near(); bars: float, the mass of long lines that something may hang on.
 """
 
@@ -45,7 +46,7 @@ def find_pieces(look):
     kept = np.flatnonzero(keep)
     renumber = np.zeros(n, dtype=label.dtype)
     renumber[kept + 1] = np.arange(1, len(kept) + 1)
-    pieces = Pieces(renumber[label], box[kept], mass[kept], at_edge[kept], None, np.zeros(len(kept), dtype=bool), height, None,
+    pieces = Pieces(renumber[label], box[kept], mass[kept], at_edge[kept], None, np.arange(len(kept)), height, None,
                     bars)
     pieces = cut_touching(pieces, soft)
     return pieces._replace(near=find_near(pieces), worth=find_worth(pieces, soft))
@@ -115,7 +116,7 @@ def cut_touching(pieces, soft):
     wide = np.flatnonzero((width > 1.1 * height) & (height > 0.5 * pieces.height) & (height < 2 * pieces.height))
     if len(wide) == 0 or len(wide) > 40:
         return pieces
-    label, box, mass, cut = pieces.label, list(pieces.box), list(pieces.mass), list(pieces.cut)
+    label, box, mass, origin = pieces.label, list(pieces.box), list(pieces.mass), list(pieces.origin)
     for i in wide:
         left, top, right, bottom = box[i]
         here = label[top:bottom, left:right]
@@ -129,11 +130,11 @@ def cut_touching(pieces, soft):
             px, py = x[part == k], y[part == k]
             each = i if n == 0 else len(box)  # the first part keeps the piece's number
             if n > 0:
-                box.append(None), mass.append(0), cut.append(True)
+                box.append(None), mass.append(0), origin.append(i)
             here[py, px] = each + 1
-            box[each], mass[each], cut[each] = outline(px + left, py + top), soft[py + top, px + left].sum(), True
+            box[each], mass[each] = outline(px + left, py + top), soft[py + top, px + left].sum()
     more = np.zeros(len(box) - len(pieces.box))
-    return pieces._replace(box=np.array(box), mass=np.array(mass), cut=np.array(cut),
+    return pieces._replace(box=np.array(box), mass=np.array(mass), origin=np.array(origin),
                            at_edge=np.concatenate([pieces.at_edge, more]))
 
 
