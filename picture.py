@@ -281,16 +281,27 @@ def looks(array, invert=None, shares=(0.5, 0.25, 1.0), length=None):
         for mask in find_masks(ink / level):
             found.append(Look(ink, mask, level, inverted, None))
             yield found[-1]
-    if found and max(array.shape[:2]) <= 64:  # specks are as large as strokes: without what is smaller than a stroke
-        look = found[0]
-        calm = cv2.medianBlur(np.minimum(look.ink / look.level, 1).astype(np.float32), 3)
-        yield look._replace(ink=calm * look.level, mask=calm > 0.5)
+    if found and max(array.shape[:2]) <= 64:  # strokes are as small as specks, and as soft as blur makes them
+        yield from small_looks(array, found[0])
     for first in range(0, len(found), len(THRESHOLDS)):
         lines = find_ruling(found[first + 1].mask, length)
         for look in found[first:first + len(THRESHOLDS)]:
             ruled = lines & look.mask
             if ruled.sum() > 0.05 * look.mask.sum():
                 yield look._replace(mask=look.mask & ~lines, lines=ruled)
+
+
+def small_looks(array, look):
+    """Yield looks at a small picture: without what is smaller than a stroke; full ink already at half of the strength, for
+    blurred strokes; and what differs from the picture's upper and lower edge, on a ground of several colours side by side.
+    """
+    calm = cv2.medianBlur(np.minimum(look.ink / look.level, 1).astype(np.float32), 3)
+    yield look._replace(ink=calm * look.level, mask=calm > 0.5)
+    level = 0.5 * look.level
+    yield look._replace(mask=look.ink > 0.5 * level, level=level)
+    ink = np.abs(array - (array[:1] + array[-1:]) / 2).max(axis=2)
+    level = max(quantile(ink, 0.999), MIN_CONTRAST)
+    yield look._replace(ink=ink, mask=ink > 0.5 * level, level=level)
 
 
 def find_masks(ink):
