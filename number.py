@@ -154,6 +154,8 @@ def choose(candidates, probabilities):
     cluster is large; then the groups that save most are taken first. probabilities: float (N, 10), the network's, of the views.
     """
     pieces = candidates.pieces
+    if len(candidates.groups) == 1 and len(pieces.box) == 1:
+        return [0]
     sure = np.bincount(pieces.origin)[pieces.origin] == 1  # not cut
     for group, p in zip(candidates.groups, probabilities):
         if len(group) == 1:
@@ -222,6 +224,8 @@ def order_lines(box):
 
     A line may slant: its slope is the median of the directions from each box to its neighbour on the right.
     """
+    if len(box) == 1:
+        return [[0]]
     centre = (box[:, :2] + box[:, 2:]) / 2
     height = float(np.median(sizes(box).max(axis=1)))
     slope = find_slope(centre, height)

@@ -30,7 +30,7 @@ def find_pieces(look):
         return None
     box = stats[1:, :4].astype(np.int64)
     box[:, 2:] += box[:, :2]
-    mass = np.bincount(label.ravel(), soft.ravel(), minlength=n)[1:]
+    mass = stats[1:, 4] * average(soft, label, n - 1)
     rim = np.concatenate([label[0], label[-1], label[:, 0], label[:, -1]])
     size, narrow = sizes(box).max(axis=1), sizes(box).min(axis=1)
     at_edge = np.bincount(rim, minlength=n)[1:] / size
@@ -69,13 +69,22 @@ def find_worth(pieces, soft):
     stain fades slowly. soft: float (H, W), ink in units of full ink.
     """
     ring = pieces.label.astype(np.float32)  # grown by three pixels, less what it was grown by one
-    square, n = np.ones((3, 3), np.uint8), len(pieces.box)
-    near = cv2.dilate(ring, square)
-    ring = np.where(near == 0, cv2.dilate(near, square, iterations=2), 0).astype(np.int32)
-    outside, inside = (np.bincount(where.ravel(), soft.ravel(), n + 1)[1:] / np.maximum(np.bincount(where.ravel(), minlength=n + 1)[1:], 1)
-                       for where in (ring, pieces.label))
+    near = cv2.dilate(ring, SQUARE)
+    ring = np.where(near == 0, cv2.dilate(near, SQUARE, iterations=2), 0).astype(np.int32)
+    outside, inside = (average(soft, where, len(pieces.box)) for where in (ring, pieces.label))
     fading = outside / np.maximum(inside, 1e-6)
     return edge_weight(pieces.at_edge) * (1 - np.clip((fading - 0.25) / 0.5, 0, 0.9))
+
+
+SQUARE = np.ones((3, 3), np.uint8)
+
+
+def average(values, label, n):
+    """Return the mean, float (n,), of values (H, W) over the pixels with label 1, 2, ... n, int (H, W); 0 if there are none."""
+    labelled = np.flatnonzero(label)
+    label = label.ravel()[labelled]
+    counts = np.bincount(label, minlength=n + 1)[1:]
+    return np.bincount(label, values.ravel()[labelled], n + 1)[1:] / np.maximum(counts, 1)
 
 
 def weighted_median(values, weights):
