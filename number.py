@@ -24,7 +24,7 @@ from picture import NoDigit
 from pieces import edge_weight, find_pieces, sizes, weighted_median
 
 COARSE = 256    # pixels on the long side of the first look: strokes shaded with a pencil close up
-CLOSER = 1024    # of a closer look at large digits,
+CLOSER = 512    # of a closer look at large digits,
 FINE = 1600     # of the closest one at small digits
 SMALL = 52      # pixels: digits that the first look sees smaller than this are looked at again, closer;
 TALL = 72       # then they are about this tall
