@@ -163,7 +163,8 @@ def choose(candidates, probabilities):
     costs = [cost(*each, sure, pieces) for each in zip(candidates.groups, candidates.boxes, probabilities)]
     worth = np.minimum(pieces.worth / weighted_median(pieces.worth, pieces.mass), 1)
     costs = [price + 1 - worth[list(group)].max() for price, group in zip(costs, candidates.groups)]
-    skip = worth * SKIP * np.minimum(1.5, pieces.mass / weighted_median(pieces.mass, pieces.mass)) + 0.05
+    heavy = np.maximum(pieces.mass / weighted_median(pieces.mass, pieces.mass), sizes(pieces.box).max(axis=1) / pieces.height)
+    skip = worth * SKIP * np.minimum(1.5, heavy) + 0.05
     cluster, chosen = clusters(pieces.near), []
     for c in np.unique(cluster):
         members = frozenset(np.flatnonzero(cluster == c).tolist())
