@@ -37,7 +37,7 @@ CLEAR = 0.9     # share of the ink explained, and the least probability of a dig
 GOOD = 0.75     # of a Page's score: then digits that are large enough are not looked at closer, which costs ten times as much
 POOR = 0.4      # of a Page's score: then what is lighter than the paper, not darker, or the other way round, may be the ink
 MANY_DIGITS = 0.15  # what more digits cost a reading, as a share of the ink
-CUT = 0.25      # what it costs to cut a piece
+CUT = 0.1      # what it costs to cut a piece
 
 Candidates = namedtuple("Candidates", "groups boxes views pieces ink")
 Candidates.__doc__ = """Groups of pieces of ink that could be a digit.
@@ -130,7 +130,8 @@ def cost(group, box, p, sure, pieces):
     most likely, and so are two connected pieces of full height, side by side or one above the other.
     """
     high = max(box[3] - box[1], box[2] - box[0]) / pieces.height
-    total = -math.log(max(p.max(), 1e-6)) + EACH + 6 * max(0, 0.55 - high) + 3 * max(0, high - 1.8)
+    wide = (box[2] - box[0]) / (box[3] - box[1])
+    total = -math.log(max(p.max(), 1e-6)) + EACH + 6 * max(0, 0.55 - high) + 3 * max(0, high - 1.8) + 2 * max(0, wide - 1)
     if len(group) == 1 and (pieces.origin == pieces.origin[group[0]]).sum() == 1:
         return total
     group = np.array(group)
