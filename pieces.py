@@ -65,17 +65,18 @@ def edge_weight(at_edge):
 def find_worth(pieces, soft):
     """Return how much each piece counts, float (N,), 1 for ink, less for what lies along the edge or is a smudge.
 
-    A pen's stroke ends within a pixel or two: two pixels outside it there is hardly any ink left. A shadow, a crease or a
-    stain fades slowly. soft: float (H, W), ink in units of full ink.
+    A pen's stroke ends within a pixel or two: next to its rim there is hardly any ink left. A shadow, a crease or a stain
+    fades slowly. soft: float (H, W), ink in units of full ink.
     """
-    ring = pieces.label.astype(np.float32)  # grown by three pixels, less what it was grown by one
-    near = cv2.dilate(ring, SQUARE)
-    ring = np.where(near == 0, cv2.dilate(near, SQUARE, iterations=2), 0).astype(np.int32)
-    outside, inside = (average(soft, where, len(pieces.box)) for where in (ring, pieces.label))
-    fading = outside / np.maximum(inside, 1e-6)
-    return edge_weight(pieces.at_edge) * (1 - np.clip((fading - 0.25) / 0.5, 0, 0.9))
+    label, n = pieces.label.astype(np.float32), len(pieces.box)
+    rim = np.where(cv2.erode(label, SQUARE) == 0, pieces.label, 0)
+    near = cv2.dilate(label, SQUARE)
+    beyond = np.where(near == 0, cv2.dilate(near, SQUARE, iterations=2), 0).astype(np.int32)
+    fading = average(soft, beyond, n) / np.maximum(average(soft, rim, n), 1e-6)
+    return edge_weight(pieces.at_edge) * (1 - np.clip((fading - FADING[0]) / (FADING[1] - FADING[0]), 0, 0.9))
 
 
+FADING = 0.2, 0.55  # of the ink at a piece's rim, two pixels farther out: ink, and a smudge
 SQUARE = np.ones((3, 3), np.uint8)
 
 
