@@ -222,7 +222,7 @@ def get_parser():
     add("--seeds", type=int, default=1, metavar="N", help="train N seeds from --seed on; the files are the first's")
     add("--device", default="auto", help="auto, cpu, cuda, mps, ...")
     add("--data-dir", type=Path, default=utils.DATA, help="MNIST is in, or put into, MNIST/raw under it")
-    add("--checkpoint", type=Path, default=utils.CHECKPOINT, help="file for the weights")
+    add("--checkpoint", type=Path, default=utils.CHECKPOINT, help="file for the weights, NAME.pth")
     add("--assets-dir", type=Path, default=utils.ASSETS, help="folder for the pictures")
     add("--live", action="store_true", help="redraw the loss curves after each epoch: in a window or, with no display, "
         "in live.png")
@@ -363,7 +363,7 @@ def how_to_resume(args):
     for option, default in (("checkpoint", utils.CHECKPOINT), ("assets-dir", utils.ASSETS), ("data-dir", utils.DATA),
                             ("device", "auto")):
         value = getattr(args, option.replace("-", "_"))
-        words += [f"--{option}", str(value)] if value != default else []
+        words += [f"--{option}={value}"] if value != default else []
     words += ["--live"] if args.live else []
     command = subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
     return f"stopped; every finished epoch is in {runs.beside(args.checkpoint, 'last.pth')}: {command} goes on from there"
