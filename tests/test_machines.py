@@ -189,6 +189,8 @@ def test_files_hold_nothing_that_another_version_might_not_know(small_data, monk
     lambda weights: {f"module.{name}": tensor for name, tensor in weights.items()},
     lambda weights: {f"_orig_mod.{name}": tensor for name, tensor in weights.items()},
     lambda weights: {"model": {f"_orig_mod.module.{name}": tensor for name, tensor in weights.items()}},
+    lambda weights: {"state_dict": {f"model.{name}": tensor for name, tensor in weights.items()}, "hyper_parameters": {}},
+    lambda weights: {"net": {f"any.thing.{name}": tensor for name, tensor in weights.items()}},
     lambda weights: {"state_dict": {f"module._orig_mod.{name}": tensor for name, tensor in weights.items()}},
 ])
 def test_weights_are_found_in_what_other_programs_wrap_around_them(tmp_path, wrap):
