@@ -19,6 +19,7 @@ if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C during the imports, which take seconds: the end, without a traceback
 
 import argparse
+import contextlib
 import copy
 import math
 import os
@@ -326,7 +327,9 @@ def main(argv=None):
     in_main_thread = threading.current_thread() is threading.main_thread()  # others may not touch signals
     terminate = signal.signal(signal.SIGTERM, raise_interrupt) if in_main_thread else None
     try:
-        with tempfile.TemporaryDirectory() as scratch, cores.torch_threads(settings["threads"]):
+        needed = args.dry_run or args.seeds > 1  # else not asked for: there may be no disk that can be written
+        with (tempfile.TemporaryDirectory() if needed else contextlib.nullcontext("")) as scratch, \
+                cores.torch_threads(settings["threads"]):
             if args.dry_run:
                 args.checkpoint, args.assets_dir = Path(scratch) / "LeNet5.pth", Path(scratch)
             if args.evaluate:
