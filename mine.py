@@ -49,23 +49,31 @@ def frame(source, digit):
 
 
 def keep(file, suffix, digit, folder):
-    """Copy a picture, a binary file, to the folder of its digit in folder; return the path.
+    """Copy a picture, a binary file, which is closed, to the folder of its digit in folder; return the path.
 
     It is named by its content, so names don't clash, the same picture is kept once, and a label given anew replaces the one
     before. Raises PictureError if there is nothing in it to learn, LeNetError if it can't be written.
     """
-    frame(file, digit)
-    file.seek(0)
-    content = file.read()
+    with file:  # Windows removes no file that is open, and this may be the one with the label before
+        frame(file, digit)
+        file.seek(0)
+        content = file.read()
     name = hashlib.sha256(content).hexdigest()[:12] + (suffix.lower() if suffix.lower() in SUFFIXES else ".png")
     path = Path(folder) / str(digit) / name
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         utils.write_atomically(path, lambda file: file.write(content))
-        for other in set("0123456789") - {str(digit)}:
-            (Path(folder) / other / name).unlink(missing_ok=True)
     except OSError as error:
         raise LeNetError(f"{path} could not be written ({error.strerror or error})") from error
+    for other in sorted(set("0123456789") - {str(digit)}):
+        before = Path(folder) / other / name
+        try:
+            before.unlink()
+        except (FileNotFoundError, NotADirectoryError):  # it had no such label
+            pass
+        except OSError as error:
+            raise LeNetError(f"{before} could not be removed ({error.strerror or error}), so the picture is kept under both "
+                             "labels") from error
     return path
 
 

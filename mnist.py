@@ -7,6 +7,7 @@ import contextlib
 import gzip
 import hashlib
 import math
+import os
 import tempfile
 import zlib
 from pathlib import Path
@@ -51,7 +52,7 @@ def read_mnist(train, data_dir=DATA):
 def _read_idx(raw, name, header):
     """Return the bytes after the header of the IDX file called name, uint8 (N,): of raw/name.gz, of raw/name, which
     somebody has unpacked, or fetched."""
-    path = next((path for path in (raw / f"{name}.gz", raw / name) if path.exists()), raw / f"{name}.gz")
+    path = next((path for path in (raw / f"{name}.gz", raw / name) if os.path.exists(path)), raw / f"{name}.gz")
     try:
         content = path.read_bytes()
     except FileNotFoundError:
@@ -85,7 +86,7 @@ def _fetch(raw, name):
                 download_url(mirror + name, folder, name, archives[name])
                 break
         else:
-            missing = [f"{name}.gz" for name in MD5 if not ((raw / f"{name}.gz").exists() or (raw / name).exists())]
+            missing = [f"{name}.gz" for name in MD5 if not (os.path.exists(raw / f"{name}.gz") or os.path.exists(raw / name))]
             raise LeNetError(f"MNIST is incomplete and could not be fetched: put {', '.join(missing)} into {raw}")
         content = (Path(folder) / name).read_bytes()
     with contextlib.suppress(OSError, LeNetError):  # a folder that can't be written: fetched anew next time

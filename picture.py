@@ -12,6 +12,7 @@ pure function, in the order in which it is applied.
 
 import contextlib
 import logging
+import os
 from collections import namedtuple
 
 import cv2
@@ -84,7 +85,7 @@ def open_picture(source):
 def open_file(path):
     """Return the binary file at path; raises PictureError, with what the system says, if it can't be opened."""
     try:
-        return open(path, "rb")
+        return open(os.fspath(path), "rb")  # a number would be a file that the program has open, and be closed
     except FileNotFoundError:
         raise PictureError("no such file") from None
     except IsADirectoryError:

@@ -18,7 +18,6 @@ import signal
 if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C during the imports, which take seconds: the end, without a traceback
 
-import contextlib
 import itertools
 import json
 import os
@@ -339,8 +338,8 @@ def label_all(args):
         try:
             if isinstance(source, PictureError):
                 raise source
-            with contextlib.closing(source if hasattr(source, "read") else picture.open_file(source)) as file:
-                path = mine.keep(file, os.path.splitext(name)[1], int(args.label), utils.DATA / "mine")
+            file = source if hasattr(source, "read") else picture.open_file(source)
+            path = mine.keep(file, os.path.splitext(name)[1], int(args.label), utils.DATA / "mine")
             print(f"{name}: kept as a {args.label} in {utils.short_path(path)}, thank you; python train.py --mine learns it")
         except PictureError as error:
             failed = True

@@ -30,6 +30,8 @@ def beside(checkpoint, what):
 def check_name(checkpoint):
     """Raise ValueError if a network can't be written to checkpoint, or if the file of another run has that name."""
     utils.check_file(checkpoint, "--checkpoint")
+    if not checkpoint.name.endswith(".pth"):  # x's state would be x.pth's, too
+        raise ValueError(f"argument --checkpoint: a network's file is called NAME.pth, not {checkpoint.name}")
     if Path(checkpoint.stem).suffix in OURS:
         raise ValueError(f"argument --checkpoint: {checkpoint.name} would be a file of a run to "
                          f"{Path(checkpoint.stem).stem}.pth; choose another name")
@@ -37,7 +39,7 @@ def check_name(checkpoint):
 
 def check_replaceable(checkpoint):
     """Raise LeNetError if checkpoint is there but not a network that could be kept, and so compared, when it is replaced."""
-    if os.path.lexists(checkpoint):
+    if os.path.exists(checkpoint):
         try:
             utils.load_checkpoint(checkpoint)
         except LeNetError as error:

@@ -1,5 +1,6 @@
 """What the names on predict.py's command line stand for: pictures, folders and patterns of them, standard input."""
 
+import contextlib
 import fnmatch
 import glob
 import io
@@ -14,12 +15,20 @@ SUFFIXES = {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".gif", ".
 
 
 def would_read(name, path):
-    """Say whether the command line's name stands for the file path, among others; also if path is yet to be written."""
+    """Say whether the command line's name stands for the file path, among others; also if path is yet to be written, into a
+    folder that is there. What is written to a link is written to what it links to."""
+    if name == "-":
+        with contextlib.suppress(OSError):  # standard input is closed, or path not there yet
+            return os.path.samestat(os.fstat(0), os.stat(path))
+        return False
     if os.path.isdir(name):
-        return os.path.samefile(name, path.parent) and path.suffix.lower() in SUFFIXES
-    if os.path.exists(name):
-        return path.exists() and os.path.samefile(name, path)
-    return fnmatch.fnmatch(os.path.abspath(path), os.path.abspath(name))
+        targets = path, Path(os.path.realpath(path))
+        return any(target.suffix.lower() in SUFFIXES and os.path.samefile(name, target.parent) for target in targets)
+    if os.path.lexists(name):
+        return os.path.exists(name) and path.exists() and os.path.samefile(name, path)
+    folder, pattern = os.path.split(name)
+    return any(would_read(found, path) for found in glob.glob(name)) or fnmatch.fnmatch(path.name, pattern) and any(
+        os.path.isdir(found) and os.path.samefile(found, path.parent) for found in glob.glob(folder or os.curdir))
 
 
 def find_sources(names):

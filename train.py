@@ -19,6 +19,7 @@ if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C during the imports, which take seconds: the end, without a traceback
 
 import argparse
+import contextlib
 import copy
 import math
 import os
@@ -222,7 +223,7 @@ def get_parser():
     add("--seeds", type=int, default=1, metavar="N", help="train N seeds from --seed on; the files are the first's")
     add("--device", default="auto", help="auto, cpu, cuda, mps, ...")
     add("--data-dir", type=Path, default=utils.DATA, help="MNIST is in, or put into, MNIST/raw under it")
-    add("--checkpoint", type=Path, default=utils.CHECKPOINT, help="file for the weights")
+    add("--checkpoint", type=Path, default=utils.CHECKPOINT, help="file for the weights, NAME.pth")
     add("--assets-dir", type=Path, default=utils.ASSETS, help="folder for the pictures")
     add("--live", action="store_true", help="redraw the loss curves after each epoch: in a window or, with no display, "
         "in live.png")
@@ -326,7 +327,9 @@ def main(argv=None):
     in_main_thread = threading.current_thread() is threading.main_thread()  # others may not touch signals
     terminate = signal.signal(signal.SIGTERM, raise_interrupt) if in_main_thread else None
     try:
-        with tempfile.TemporaryDirectory() as scratch, cores.torch_threads(settings["threads"]):
+        needed = args.dry_run or args.seeds > 1  # else not asked for: there may be no disk that can be written
+        with (tempfile.TemporaryDirectory() if needed else contextlib.nullcontext("")) as scratch, \
+                cores.torch_threads(settings["threads"]):
             if args.dry_run:
                 args.checkpoint, args.assets_dir = Path(scratch) / "LeNet5.pth", Path(scratch)
             if args.evaluate:
@@ -363,7 +366,7 @@ def how_to_resume(args):
     for option, default in (("checkpoint", utils.CHECKPOINT), ("assets-dir", utils.ASSETS), ("data-dir", utils.DATA),
                             ("device", "auto")):
         value = getattr(args, option.replace("-", "_"))
-        words += [f"--{option}", str(value)] if value != default else []
+        words += [f"--{option}={value}"] if value != default else []
     words += ["--live"] if args.live else []
     command = subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
     return f"stopped; every finished epoch is in {runs.beside(args.checkpoint, 'last.pth')}: {command} goes on from there"

@@ -320,13 +320,13 @@ def load_checkpoint(path=CHECKPOINT, device="cpu"):
 
 def unwrap(content):
     """Return the state dict in content: by itself or one of a dict's entries, of the network or of what was around it in
-    training, nn.DataParallel ("module." before each name) or torch.compile ("_orig_mod.")."""
-    for key in ("state_dict", "model_state_dict", "weights", "model"):
+    training, which says so before each name: nn.DataParallel ("module."), torch.compile ("_orig_mod."), a LightningModule."""
+    for key in ("state_dict", "model_state_dict", "weights", "model", "net"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
-    for prefix in ("module.", "_orig_mod.", "module."):  # either may be around the other
-        if isinstance(content, dict) and content and all(isinstance(name, str) and name.startswith(prefix) for name in content):
-            content = {name.removeprefix(prefix): tensor for name, tensor in content.items()}
+    if isinstance(content, dict) and all(isinstance(name, str) for name in content):
+        around = os.path.commonprefix(list(content))  # LeNet-5's own names have none: feature_extractor ..., classifier ...
+        content = {name.removeprefix(around): tensor for name, tensor in content.items()}
     return content
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import warnings
+from pathlib import Path
 
 import pytest
 import torch
@@ -181,11 +182,11 @@ def test_killed_for_real(straight, start, checkpoint, tmp_path, die_at, epochs):
 STOPPED = "train.py: stopped; every finished epoch is in {}: {} goes on from there\n"
 
 
-def check_stopped(err, folder):
+def check_stopped(err, folder, name="net.last.pth"):
     """Check what a stopped run says; return the command that it names."""
-    command = err.removeprefix(STOPPED.split("{}: ")[0].format("") + f"{folder / 'net.last.pth'}: ")
+    command = err.removeprefix(STOPPED.split("{}: ")[0].format("") + f"{folder / name}: ")
     command = command.removesuffix(" goes on from there\n")
-    assert err == STOPPED.format(folder / "net.last.pth", command)
+    assert err == STOPPED.format(folder / name, command)
     return command
 
 
@@ -223,6 +224,16 @@ def test_what_a_stopped_process_advises_works_when_typed(start, tmp_path):
     again = subprocess.run(command, shell=True, cwd=survival.ROOT, capture_output=True, text=True)
     assert again.returncode == 0, again.stderr
     assert utils.load_checkpoint(tmp_path / "net.pth")[1]["seed"] == 3
+
+
+@pytest.mark.parametrize("name", ["-net", "--resume", "o'ne $two", '"', "%a%", "a\\b", "=", "été", "*"])
+def test_advice_names_what_was_named(name):
+    names = dict(checkpoint=Path(f"{name}.pth"), assets_dir=Path(name), data_dir=Path("a b") / name)
+    args = train.get_parser().parse_args([f"--{key.replace('_', '-')}={value}" for key, value in names.items()])
+    command = check_stopped(f"train.py: {train.how_to_resume(args)}\n", Path(), f"{name}.last.pth")
+    if os.name != "nt":  # there is no shlex for its shell
+        typed = train.get_parser().parse_args(shlex.split(command)[2:])
+        assert typed.resume and {key: getattr(typed, key) for key in names} == names
 
 
 def interrupt():

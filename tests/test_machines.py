@@ -161,9 +161,16 @@ def test_an_install_that_cannot_be_written_can_be_evaluated(small_data, tmp_path
     monkeypatch.setattr(utils, "ASSETS", tmp_path / "Assets")
     monkeypatch.setattr(utils, "write_atomically", lambda path, write: (_ for _ in ()).throw(LeNetError(f"{path} is read-only")))
     monkeypatch.setattr(utils, "check_folder", lambda *_: (_ for _ in ()).throw(ValueError("read-only")))
+    monkeypatch.setattr("tempfile.TemporaryDirectory", refuse(errno.EROFS))
     assert train.main(["--evaluate", "--checkpoint", str(network)]) == 0
     out, err = capsys.readouterr()
     assert "test accuracy" in out and all("is read-only; the work goes on" in line for line in err.splitlines()) and err
+
+
+def test_a_run_writes_nowhere_but_where_it_was_told(small_data, tmp_path, monkeypatch):
+    """The rest of the disk may be read-only, /tmp among it."""
+    monkeypatch.setattr("tempfile.TemporaryDirectory", refuse(errno.EROFS))
+    assert train.main([*FEW, "--checkpoint", str(tmp_path / "net.pth"), "--assets-dir", str(tmp_path)]) == 0
 
 
 # Other versions, other programs
@@ -189,6 +196,8 @@ def test_files_hold_nothing_that_another_version_might_not_know(small_data, monk
     lambda weights: {f"module.{name}": tensor for name, tensor in weights.items()},
     lambda weights: {f"_orig_mod.{name}": tensor for name, tensor in weights.items()},
     lambda weights: {"model": {f"_orig_mod.module.{name}": tensor for name, tensor in weights.items()}},
+    lambda weights: {"state_dict": {f"model.{name}": tensor for name, tensor in weights.items()}, "hyper_parameters": {}},
+    lambda weights: {"net": {f"any.thing.{name}": tensor for name, tensor in weights.items()}},
     lambda weights: {"state_dict": {f"module._orig_mod.{name}": tensor for name, tensor in weights.items()}},
 ])
 def test_weights_are_found_in_what_other_programs_wrap_around_them(tmp_path, wrap):

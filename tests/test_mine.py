@@ -2,6 +2,7 @@
 
 import io
 import shutil
+from pathlib import Path
 
 import hand
 import numpy as np
@@ -16,6 +17,7 @@ import recipe
 import report
 import train
 import utils
+from utils import LeNetError
 
 FEW = ["--epochs", "2", "--limit", "500", "--batch-size", "50"]
 
@@ -109,6 +111,23 @@ def test_one_picture_is_kept_once_and_under_its_last_label(data, seven, fours):
     for four in fours[:20]:
         mine.keep(png(four), ".png", 4, data / "mine")
     assert len(kept(data)) == 21
+
+
+def test_a_label_before_that_cannot_be_removed_is_told_as_it_is(data, seven, monkeypatch):
+    """And the picture is closed by then: Windows removes no open file, if it is itself the one with the label before."""
+    first, file, unlink = mine.keep(png(seven), ".png", 1, data / "mine"), png(seven), Path.unlink
+    (data / "mine" / "3").write_text("a file in a folder's place holds no older label")
+
+    def refuse(path, *args, **kwargs):
+        assert file.closed
+        if path == first:
+            raise PermissionError(13, "Permission denied")
+        unlink(path, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.raises(LeNetError, match="could not be removed .Permission denied., so the picture is kept under both"):
+        mine.keep(file, ".png", 7, data / "mine")
+    assert (data / "mine" / "7" / first.name).read_bytes() == first.read_bytes()
 
 
 def test_what_cannot_be_learnt_is_one_line_and_the_rest_goes_on(data, tmp_path, seven, capsys):

@@ -1,5 +1,6 @@
 """MNIST in memory is what torchvision would have made of it, and damage is noticed."""
 
+import errno
 import gzip
 import shutil
 
@@ -154,6 +155,22 @@ def test_missing_archives_are_named(data_dir, no_network):
     with pytest.raises(LeNetError) as error:
         mnist.load_mnist(False, data_dir)
     assert "put t10k-images-idx3-ubyte.gz into" in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("reason", ["File name too long", "Permission denied", "Not a directory"])
+def test_a_place_that_cannot_be_looked_into_is_one_line(data_dir, no_network, monkeypatch, reason):
+    place = data_dir / "MNIST" / "raw" / "t10k-images-idx3-ubyte.gz" if reason == "Not a directory" else data_dir
+    if reason == "File name too long":
+        place = data_dir / ("n" * 300)
+    elif reason == "Permission denied":  # root may look into every folder
+        def refuse(path, *args, **kwargs):
+            raise PermissionError(errno.EACCES, reason, str(path))
+
+        monkeypatch.setattr("pathlib.Path.stat", refuse)
+        monkeypatch.setattr("pathlib.Path.read_bytes", refuse)
+    with pytest.raises(LeNetError, match=f"can't be read: {reason}|put .* into") as error:  # Windows words it otherwise
+        mnist.load_mnist(False, place)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("writable", [True, False])

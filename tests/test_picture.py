@@ -211,6 +211,15 @@ def test_a_decompression_bomb_is_refused(model):
 
 # Files that can't be opened, and files of several pages
 
+def test_a_number_is_no_picture_and_the_program_s_files_stay_open(model, tmp_path):
+    with open(tmp_path / "open", "wb") as file:
+        for number in (file.fileno(), np.uint8(file.fileno()), 10**6, -1, True, 1.5):
+            for given in (number, [number]):
+                (error,) = predict.predict_images(given, model)
+                assert isinstance(error, picture.PictureError) and "can't be opened: " in str(error)
+        file.write(b"still open")
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Windows says that some of these don't exist")
 @pytest.mark.parametrize("path", ["n" * 300 + ".png", "a" * 300 + "/x.png", "model.py/x.png", "null\0byte.png", 3.5, "loop.png"])
 def test_a_file_that_cannot_be_opened_is_not_called_damaged(tmp_path, path):

@@ -76,11 +76,26 @@ def test_a_folder_that_cannot_be_listed_is_one_line_and_the_rest_goes_on(capsys,
 
 @pytest.mark.parametrize("names, save", [
     (["good.png"], "good.png"), (["bad.png", "link.png"], "good.png"), (["."], "seen.png"), (["*.png"], "seen.png"),
-    (["good.png"], "link.png"), (["./good.png"], "good.png"), (["*oo*.png"], "good.png"),
+    (["good.png"], "link.png"), (["./good.png"], "good.png"), (["*oo*.png"], "good.png"), (["*"], "good.png"),
+    (["../[[]*/*.png"], "seen.png"), (["../a*/*.png"], "seen.png"), (["../a*"], "seen.png"), (["../a/*.png"], "seen.png"),
+    (["../a"], "seen.png"), (["../[[]*"], "good.png"), (["*.png"], "../b/good.png"), (["."], "../b/good.png"), (["-"], "good.png"),
 ])
-def test_a_figure_replaces_no_picture_and_becomes_none(capsys, folder, monkeypatch, names, save):
+def test_a_figure_replaces_no_picture_and_becomes_none(capsys, tmp_path, monkeypatch, seven, names, save):
+    """However the two are spelled: a folder whose name looks like a pattern, by links, as standard input."""
+    folder = tmp_path / "[2024]"
+    (tmp_path / "b").mkdir()
+    folder.mkdir()
+    seven.save(folder / "good.png")
+    (folder / "bad.png").write_bytes(b"not a picture")
     (folder / "link.png").symlink_to("good.png")
+    (folder / "dangling.png").symlink_to("nowhere")
+    (tmp_path / "a").symlink_to(folder.name)
+    (tmp_path / "a dangling one").symlink_to("nowhere")
+    (tmp_path / "b" / "good.png").symlink_to(folder / "good.png")
     monkeypatch.chdir(folder)
+    if names == ["-"]:
+        fstat = os.fstat
+        monkeypatch.setattr(os, "fstat", lambda number: os.stat("good.png") if number == 0 else fstat(number))
     before = (folder / "good.png").read_bytes()
     with pytest.raises(SystemExit) as exit:
         predict.main([*names, "--save", save])
