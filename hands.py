@@ -117,7 +117,7 @@ def flagged(ones, generator):
     tip = ink_of_row(ones, 0.04)
     tip[:, 1] = top + pen_y
     angle = between(n, 0.45, 1.15, generator)  # radians, from straight down
-    length = height * between(n, 0.2, 0.6, generator)
+    length = height * between(n, 0.2, 0.9, generator)  # of strangers', some are nearly as long as the stem
     end = tip + length[:, None] * torch.stack([-angle.sin(), angle.cos()], 1)
     flag = line(tip, end, between(n, -0.12, 0.12, generator))
     foot_at = ink_of_row(ones, 0.96)

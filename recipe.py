@@ -1,4 +1,4 @@
-"""What a recipe is made of: its settings, the optimizer and its paces, the schedule, the average of the weights.
+"""What a recipe is made of: its settings, the optimizer, the schedule.
 
 The loop itself, train.py's, is the same for all.
 """
@@ -6,7 +6,6 @@ The loop itself, train.py's, is the same for all.
 import torch
 from torch.nn import functional as F
 from torch.optim.lr_scheduler import LambdaLR
-from torch.optim.swa_utils import AveragedModel
 
 from distort import make_augment
 from hands import make_junk, other_hands
@@ -18,14 +17,13 @@ RECIPES = {
     "classic": dict(epochs=30, batch_size=64, lr=0.001, ingredients=()),
     # Ours: what each ingredient is worth is in the README's ablation table.
     "modern": dict(epochs=40, batch_size=512, lr=0.0045, ingredients=(
-        "rotation", "decay", "paces", "schedule", "averaging", "affine", "turns", "elastic", "strokes", "hands", "junk",
-        "bfloat16")),
+        "rotation", "decay", "schedule", "affine", "turns", "elastic", "strokes", "hands", "junk", "bfloat16")),
 }
 
 
 def prepare(settings, train_set, device, own=None):
     """Return what a training starts with: (model, optimizer, train_loader, extras), the extras being the keyword arguments
-    scheduler, average and bfloat16 of train() and training_process().
+    scheduler and bfloat16 of train() and training_process().
 
     settings: epochs, batch_size, lr, seed, ingredients. train_set: (images, labels), uint8 and int64 on device; own: as many
     more of the user's own, or None.
@@ -41,7 +39,6 @@ def prepare(settings, train_set, device, own=None):
     train_loader = Batches(*train_set, settings["batch_size"], generator, make_augment(ingredients))
     steps = settings["epochs"] * len(train_loader)
     extras = dict(scheduler=make_schedule(optimizer, steps) if "schedule" in ingredients else None,
-                  average=make_average(model) if "averaging" in ingredients else None,
                   bfloat16=in_bfloat16(ingredients, device))
     return model, optimizer, train_loader, extras
 
@@ -80,18 +77,6 @@ def add_own(images, targets, own_images, own_labels):
     own_targets = F.one_hot(own_labels, 10).float() if targets.is_floating_point() else own_labels
     return (torch.cat([images, own_images.repeat(times, 1, 1, 1).to(images.device)]),
             torch.cat([targets, own_targets.repeat(times, *[1] * (targets.ndim - 1)).to(targets.device)]))
-
-
-def make_average(model):
-    """Return an AveragedModel whose t-th update weighs the new weights by 9 / (t + 9).
-
-    Polynomial-decay averaging (Shamir and Zhang 2013, section 4): about the last tenth of all steps counts, however many
-    there are, so a short run needs no other setting than a long one.
-    """
-    def step(averaged, current, n_averaged):
-        torch._foreach_lerp_(averaged, current, 9 / (float(n_averaged) + 10))  # in place, all tensors in one call
-
-    return AveragedModel(model, multi_avg_fn=step)
 
 
 class RotatedAdam(torch.optim.Optimizer):
@@ -150,23 +135,14 @@ def adam_step(state, gradient, beta1, beta2):
     return mean / (1 - beta1 ** state["step"]) / ((square / (1 - beta2 ** state["step"])).sqrt_() + 1e-8)
 
 
-PACES = {"feature_extractor.0": 4.0, "feature_extractor.3": 2.0, "feature_extractor.6": 0.7}  # C1, C3, C5
-
-
 def make_optimizer(model, lr, device, ingredients=()):
     """Return Adam over model's parameters, or RotatedAdam if "rotation" is among the ingredients.
 
-    With "decay", weights (not biases) shrink by 0.2 * lr in each step (Loshchilov and Hutter 2019). With "paces", lr is
-    multiplied by PACES in the convolutions: Adam moves each weight by about lr per step, so a unit's input moves by lr times
-    its number of inputs: 25 in C1, 150 in C3, 400 in C5. Fewer inputs bear a higher rate (Yang et al. 2022, "Tensor Programs
-    V", section 3, for the argument; the numbers are from validation loss).
+    With "decay", weights (not biases) shrink by 0.2 * lr in each step (Loshchilov and Hutter 2019).
     """
-    groups = {}
-    for name, parameter in model.named_parameters():
-        pace = PACES.get(name.rpartition(".")[0], 1.0) if "paces" in ingredients else 1.0
-        decay = 0.2 if "decay" in ingredients and parameter.ndim > 1 else 0.0
-        groups.setdefault((pace, decay), []).append(parameter)
-    groups = [dict(params=parameters, lr=lr * pace, weight_decay=decay) for (pace, decay), parameters in groups.items()]
+    weights = [parameter for parameter in model.parameters() if parameter.ndim > 1]
+    biases = [parameter for parameter in model.parameters() if parameter.ndim == 1]
+    groups = [dict(params=weights, weight_decay=0.2 if "decay" in ingredients else 0.0), dict(params=biases, weight_decay=0.0)]
     if "rotation" in ingredients:
         return RotatedAdam(groups, lr)
     adam = torch.optim.AdamW if "decay" in ingredients else torch.optim.Adam
@@ -174,7 +150,7 @@ def make_optimizer(model, lr, device, ingredients=()):
 
 
 def make_schedule(optimizer, steps):
-    """Return the learning rate's schedule: up to each group's rate in a twentieth of the steps, then down to nearly 0, in
+    """Return the learning rate's schedule: up to its peak in a twentieth of the steps, then down to nearly 0, in
     straight lines (Smith and Topin 2018, without the cycled momentum)."""
     rise = max(1, round(0.05 * steps))
     return LambdaLR(optimizer, lambda step: min((step + 1) / rise, max(steps - step, 0.1) / max(steps - rise, 1)))

@@ -24,7 +24,7 @@ def epoch_line(row, is_best):
 def describe(settings):
     """Return settings as one line for people, to whom the number of threads has been told."""
     plain = [f"{key} {value}" for key, value in settings.items() if key not in ("ingredients", "threads") and value is not None]
-    return ", ".join(plain) + f"; {', '.join(settings['ingredients']) or 'no augmentation, no schedule, no averaging'}"
+    return ", ".join(plain) + f"; {', '.join(settings['ingredients']) or 'no augmentation, no schedule'}"
 
 
 def write_history(history, path):

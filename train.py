@@ -50,14 +50,13 @@ from utils import LeNetError
 # ---------------------------------------------------------------------------------------------------------------------
 # The loop
 
-def train(train_loader, model, loss_func, optimizer, device, *, scheduler=None, average=None, bfloat16=False):
+def train(train_loader, model, loss_func, optimizer, device, *, scheduler=None, bfloat16=False):
     """Train for one epoch; return (model, optimizer, epoch_loss), the mean loss over the images seen, in nats.
 
-    loss_func takes (logits, targets) and returns a mean over images. scheduler and average (an AveragedModel) are stepped
-    after every batch. With bfloat16, activations and their gradients are rounded to 8 significant bits; weights, loss and
-    steps keep their 24 (Micikevicius et al. 2018, section 3.1). On a CPU large batches are cut, a piece for each of torch's
-    threads, and their number decides how sums are rounded. Raises FloatingPointError, naming the batch, if a loss was not
-    finite.
+    loss_func takes (logits, targets) and returns a mean over images. scheduler is stepped after every batch. With bfloat16,
+    activations and their gradients are rounded to 8 significant bits; weights, loss and steps keep their 24 (Micikevicius et
+    al. 2018, section 3.1). On a CPU large batches are cut, a piece for each of torch's threads, and their number decides how
+    sums are rounded. Raises FloatingPointError, naming the batch, if a loss was not finite.
     """
     def compute_loss(x, y):
         with torch.autocast(x.device.type, torch.bfloat16, enabled=bfloat16, cache_enabled=False):  # threads would share it
@@ -68,8 +67,6 @@ def train(train_loader, model, loss_func, optimizer, device, *, scheduler=None, 
         optimizer.step()
         if scheduler is not None:
             scheduler.step()
-        if average is not None:
-            average.update_parameters(model)
 
     model.train()
     losses, sizes = [], []
@@ -121,36 +118,35 @@ def validate(valid_loader, model, loss_func, device):
 
 
 def training_process(model, loss_func, optimizer, train_loader, valid_loader, epochs, device, *,
-                     scheduler=None, average=None, bfloat16=False, history=None, best_weights=None, on_epoch=None):
+                     scheduler=None, bfloat16=False, history=None, best_weights=None, on_epoch=None):
     """Train and validate until `epochs` epochs are done; return (best_model, optimizer, (train_losses, valid_losses)).
 
-    best_model is a copy with the weights of the epoch whose validation loss was lowest. If average is given, it is what
-    gets validated and copied. history is a list of one dict per epoch, extended in place; a run that goes on passes
-    the epochs already done and their best_weights. on_epoch(history, best_weights) is called after each epoch.
-    scheduler, average and bfloat16 are train()'s. Raises LeNetError if a loss is not finite.
+    best_model is a copy with the weights of the epoch whose validation loss was lowest. history is a list of one dict per
+    epoch, extended in place; a run that goes on passes the epochs already done and their best_weights.
+    on_epoch(history, best_weights) is called after each epoch. scheduler and bfloat16 are train()'s. Raises LeNetError if a
+    loss is not finite.
     """
     history = [] if history is None else history
-    scored = model if average is None else average.module
     while len(history) < epochs:
         started, epoch = time.perf_counter(), len(history) + 1
-        lr = optimizer.param_groups[-1]["lr"]  # of the output layer, whose pace is 1; its peak is in optimizer.defaults
+        lr = optimizer.param_groups[0]["lr"]  # its peak is in optimizer.defaults
         too_high = f"most likely the learning rate of {optimizer.defaults['lr']:g} is too high"
         try:
             _, _, train_loss = train(train_loader, model, loss_func, optimizer, device,
-                                     scheduler=scheduler, average=average, bfloat16=bfloat16)
+                                     scheduler=scheduler, bfloat16=bfloat16)
         except FloatingPointError as error:
             raise LeNetError(f"epoch {epoch}: {error}; {too_high}") from error
-        valid_loss, wrong = utils.evaluate(scored, valid_loader, loss_func, device)
+        valid_loss, wrong = utils.evaluate(model, valid_loader, loss_func, device)
         if not math.isfinite(valid_loss):
             raise LeNetError(f"epoch {epoch}: the validation loss is {valid_loss}; {too_high}")
         history.append(dict(epoch=epoch, train_loss=train_loss, valid_loss=valid_loss,
                             valid_accuracy=100 - 100 * wrong / len(valid_loader.dataset), valid_wrong=wrong,
                             lr=lr, seconds=time.perf_counter() - started))
         if best_epoch(history) is history[-1]:
-            best_weights = copy.deepcopy(scored.state_dict())
+            best_weights = copy.deepcopy(model.state_dict())
         if on_epoch is not None:
             on_epoch(history, best_weights)
-    best_model = copy.deepcopy(scored)
+    best_model = copy.deepcopy(model)
     best_model.load_state_dict(best_weights)
     losses = [row["train_loss"] for row in history], [row["valid_loss"] for row in history]
     return best_model, optimizer, losses
@@ -169,11 +165,13 @@ def run(settings, data, device, checkpoint, state=None, on_epoch=None, own=None)
     """
     train_set, valid_set, test_set = data
     model, optimizer, train_loader, extras = prepare(settings, train_set, device, own)
-    parts = {"model": model, "optimizer": optimizer, "scheduler": extras["scheduler"], "average": extras["average"]}
+    parts = {"model": model, "optimizer": optimizer, "scheduler": extras["scheduler"]}
     parts = {name: part for name, part in parts.items() if part is not None}
     history, best_weights = [], None
     if state is not None:
         try:
+            if not set(settings["ingredients"]) <= set(RECIPES[settings["recipe"]]["ingredients"]):
+                raise KeyError("an ingredient of another version")
             for name, part in parts.items():
                 part.load_state_dict(state[name])
             train_loader.generator.set_state(state["generator"])

@@ -236,7 +236,7 @@ def watch(train_set, valid_set, epochs=8, stops=(5, 10, 20, 40, 80), seed=0):
     model, optimizer, loader, extras = recipe.prepare(settings, train_set, "cpu")
 
     def look():
-        return predict.read_inputs(extras["average"].module.eval(), valid_set[0])
+        return predict.read_inputs(model.eval(), valid_set[0])
 
     yield "untrained", look()
     for epoch in range(1, epochs + 1):

@@ -8,17 +8,6 @@ import recipe
 from model import LeNet5
 
 
-def test_average_follows_its_formula():
-    model = LeNet5()
-    average, expected = recipe.make_average(model), None
-    for t in range(20):
-        with torch.no_grad():
-            model.classifier[2].bias.fill_(t)
-        average.update_parameters(model)
-        expected = float(t) if t == 0 else expected + (t - expected) * 9 / (t + 10)
-    assert average.module.classifier[2].bias[0].item() == pytest.approx(expected)
-
-
 def test_schedule_fits_itself_to_the_number_of_steps():
     for steps in (100, 1000):
         optimizer = recipe.make_optimizer(LeNet5(), 0.1, "cpu")
@@ -31,14 +20,10 @@ def test_schedule_fits_itself_to_the_number_of_steps():
         assert rates[-1] == pytest.approx(0.1 / (0.95 * steps)) and rates[0] == pytest.approx(0.1 / (0.05 * steps))
 
 
-def test_paces_multiply_the_rate_of_the_convolutions():
-    model = LeNet5()
-    for paces in (False, True):
-        groups = recipe.make_optimizer(model, 0.1, "cpu", ("paces",) if paces else ()).param_groups
-        rates = {id(parameter): group["lr"] for group in groups for parameter in group["params"]}
-        for layer, pace in {**recipe.PACES, "classifier.0": 1, "classifier.2": 1}.items():
-            for parameter in model.get_submodule(layer).parameters():
-                assert rates[id(parameter)] == pytest.approx(0.1 * (pace if paces else 1))
+def test_decay_is_for_weights_and_not_for_biases():
+    for ingredients, decay in ((), 0.0), (("decay",), 0.2), (("decay", "rotation"), 0.2):
+        for group in recipe.make_optimizer(LeNet5(), 0.1, "cpu", ingredients).param_groups:
+            assert all(group["weight_decay"] == (decay if parameter.ndim > 1 else 0.0) for parameter in group["params"])
 
 
 def correlated_gradients(weight, target, generator):

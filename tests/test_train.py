@@ -100,16 +100,6 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_place(few):
                                loader, loader, 2, "cpu")
 
 
-def test_average_is_what_gets_validated_and_kept(few):
-    model, loss_func, optimizer = make()
-    average = recipe.make_average(model)
-    loader = Batches(*few, 50)
-    best, _, (_, (valid_loss,)) = train.training_process(
-        model, loss_func, optimizer, loader, loader, 1, "cpu", average=average)
-    assert train.validate(loader, best, loss_func, "cpu")[1] == pytest.approx(valid_loss)
-    assert train.validate(loader, model, loss_func, "cpu")[1] != pytest.approx(valid_loss)
-
-
 def test_bfloat16_rounds_what_is_computed_but_not_the_weights(few):
     losses, weights = [], []
     for bfloat16 in (False, True):
