@@ -53,8 +53,9 @@ digit: 0..9; probability: 0..1; probabilities: float (10,); box: (left, top, rig
 line: int, counted from 0; view: uint8 (28, 28), what the network saw; mass: float, in pixels of full ink.
 """
 
-Page = namedtuple("Page", "digits inverted score")
-Page.__doc__ = """What was read in a picture: digits, list of Found in reading order; inverted as in Look; score: see rate()."""
+Page = namedtuple("Page", "digits inverted score look")
+Page.__doc__ = """What was read in a picture: digits, list of Found in reading order; inverted as in Look; score: see rate(); look: the Look's
+name."""
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -353,7 +354,7 @@ def make_page(look, candidates, probabilities):
             weight = (candidates.pieces.mass * candidates.pieces.worth)[group].sum() * (0.3 if bar else 1)
             place = tuple(float(edge / side) for edge, side in zip(box[i], (wide, high, wide, high)))
             digits.append(Found(int(p.argmax()), float(p.max()), p, place, n, candidates.views[chosen[i]], float(weight)))
-    return Page(digits, look.inverted, rate(digits, candidates.ink) - (0.02 if look.lines is not None else 0))
+    return Page(digits, look.inverted, rate(digits, candidates.ink) - (0.02 if look.lines is not None else 0), look.name)
 
 
 def rate(digits, ink):

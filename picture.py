@@ -24,12 +24,12 @@ DRAFT = 1024              # pixels that a JPEG keeps on its long side, at least,
 
 SILENCE = logging.NullHandler()
 
-Look = namedtuple("Look", "ink mask level inverted lines")
+Look = namedtuple("Look", "ink mask level inverted lines name")
 Look.__doc__ = """One way to see what is ink in a picture.
 
 ink: float32 (H, W), how far a pixel is from its paper, 0 paper; mask: bool (H, W), what counts as ink; level: float, the
 strength of full ink; inverted: True if ink is darker than its paper; lines: bool (H, W), the ruled lines that were taken
-out of mask.
+out of mask, or None; name: str, the look in words, for people.
 """
 
 
@@ -264,7 +264,7 @@ def find_ink(difference, invert=None):
 
 
 def looks(array, invert=None, shares=(0.5, 0.25, 1.0), length=None):
-    """Yield each Look at array, float (H, W, C): the ink of papers of several sizes, at two thresholds, without lines at last.
+    """Yield each Look at array, float (H, W, C): the ink of papers of several sizes, at THRESHOLDS, without lines at last.
 
     shares: subtract_paper()'s; a look that sees nothing, since the picture is blank there, is left out. length: in pixels,
     that of the shortest ruled line.
@@ -279,8 +279,9 @@ def looks(array, invert=None, shares=(0.5, 0.25, 1.0), length=None):
         level = quantile(ink, 0.999)
         if level < MIN_CONTRAST:
             continue
-        for mask in find_masks(ink / level):
-            found.append(Look(ink, mask, level, inverted, None))
+        what = f"what is {'darker' if inverted else 'lighter'} than the paper within {share:.2g} of the picture"
+        for mask, how in zip(find_masks(ink / level), ("half of full ink or more", "a third or more", "faint ink too")):
+            found.append(Look(ink, mask, level, inverted, None, f"{what}; {how}"))
             yield found[-1]
     if found and max(array.shape[:2]) <= 64:  # strokes are as small as specks, and as soft as blur makes them
         yield from small_looks(array, found[0])
@@ -289,7 +290,7 @@ def looks(array, invert=None, shares=(0.5, 0.25, 1.0), length=None):
         for look in found[first:first + len(THRESHOLDS)]:
             ruled = lines & look.mask
             if ruled.sum() > 0.05 * look.mask.sum():
-                yield look._replace(mask=look.mask & ~lines, lines=ruled)
+                yield look._replace(mask=look.mask & ~lines, lines=ruled, name=f"{look.name}; without ruled lines")
 
 
 def small_looks(array, look):
@@ -297,12 +298,12 @@ def small_looks(array, look):
     blurred strokes; and what differs from the picture's upper and lower edge, on a ground of several colours side by side.
     """
     calm = cv2.medianBlur(np.minimum(look.ink / look.level, 1).astype(np.float32), 3)
-    yield look._replace(ink=calm * look.level, mask=calm > 0.5)
+    yield look._replace(ink=calm * look.level, mask=calm > 0.5, name=f"{look.name}; without specks")
     level = 0.5 * look.level
-    yield look._replace(mask=look.ink > 0.5 * level, level=level)
+    yield look._replace(mask=look.ink > 0.5 * level, level=level, name=f"{look.name}; strengthened")
     ink = np.abs(array - (array[:1] + array[-1:]) / 2).max(axis=2)
     level = max(quantile(ink, 0.999), MIN_CONTRAST)
-    yield look._replace(ink=ink, mask=ink > 0.5 * level, level=level)
+    yield look._replace(ink=ink, mask=ink > 0.5 * level, level=level, name="what differs from the upper and lower edge")
 
 
 def find_masks(ink):

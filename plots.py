@@ -4,6 +4,9 @@ matplotlib is imported by the functions that need it, so that importing this mod
 without pyplot, so that no window, backend or display is involved.
 """
 
+import math
+from itertools import zip_longest
+
 import numpy as np
 import torch
 from torch.nn import functional as F
@@ -213,20 +216,61 @@ def plot_readings(pictures, readings, titles):
                       fontsize=9, color=WRONG)
             continue
         mark_digits(picture, reading, array.shape)
-        seen.imshow(reading.input, cmap="gray", vmin=0, vmax=255)
+        seen.imshow(reading.input if len(reading.digits) == 1 else side_by_side([found.view for found in reading.digits]),
+                    cmap="gray", vmin=0, vmax=255)
         bars.axis("on")
         plot_bars(bars, reading.probabilities)
         bars.tick_params(labelsize=9 if columns == 1 else 6)
-        bars.set_title(title, fontsize=12 if columns == 1 else 9, color=INK)
+        bars.set_title(shorten(title, 25), fontsize=12 if columns == 1 else 9, color=INK)
         if columns == 1 or i // columns == rows - 1:
             bars.set_xlabel("probability (%)", fontsize=9 if columns == 1 else 7)
         if columns == 1:
             bars.set_ylabel("digit", fontsize=9)
-            picture.set_title("picture, boxes: the digits" if len(reading.digits) > 1 else "picture, box: the digit", fontsize=10)
+            picture.set_title("picture, box: the digit", fontsize=10)
             seen.set_title("what the network sees", fontsize=10)
+            figure.supxlabel(f"taken for ink: {reading.look}", fontsize=8, color=INK)
     if columns > 1:
         figure.suptitle("picture with the digit found, what the network sees, probability of each digit", fontsize=10)
     return figure
+
+
+def plot_number(array, reading, title, most=60):
+    """Return a Figure: a picture with a box round each digit of its reading, and what the network saw of each below it."""
+    from matplotlib.figure import Figure
+
+    digits = reading.digits[:most]
+    columns = min(10, len(digits))
+    rows = -(-len(digits) // columns)
+    high = min(9, max(3, 9 * array.shape[0] / array.shape[1]))
+    figure = Figure(figsize=(9, high + 1.15 * rows + 0.9), layout="constrained")
+    upper, lower = figure.subfigures(2, 1, height_ratios=[high + 0.4, 1.15 * rows + 0.5])
+    ax = upper.subplots()
+    ax.imshow(as_rgb(array), interpolation="nearest")
+    ax.axis("off")
+    ax.set_title(shorten(title, 80), fontsize=12)
+    mark_digits(ax, reading, array.shape)
+    more = f" (the first {most} of {len(reading.digits)})" if len(reading.digits) > most else ""
+    lower.suptitle(f"what the network sees of each digit, its reading and how sure it is{more}", fontsize=10)
+    lower.supxlabel(f"taken for ink: {reading.look}", fontsize=8, color=INK)
+    for cell, found in zip_longest(lower.subplots(rows, columns, squeeze=False).flat, digits):
+        cell.axis("off")
+        if found is not None:
+            cell.imshow(found.view, cmap="gray", vmin=0, vmax=255)
+            cell.set_title(f"{found.digit}, {100 * found.probability:.0f} %", fontsize=9)
+    return figure
+
+
+def shorten(title, most):
+    """Return title, a long one without its middle: its end says how sure the reading is."""
+    return title if len(title) <= most else f"{title[:most - 15]} ... {title[-10:]}"
+
+
+def side_by_side(views):
+    """Return views, uint8 (28, 28) arrays, as one picture, uint8, about as wide as high."""
+    columns = math.ceil(math.sqrt(len(views)))
+    blank = [np.zeros_like(views[0])] * (-len(views) % columns)
+    views = [np.pad(view, 1, constant_values=128) for view in [*views, *blank]]
+    return np.concatenate([np.concatenate(views[i:i + columns], axis=1) for i in range(0, len(views), columns)])
 
 
 def mark_digits(ax, reading, shape):

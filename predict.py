@@ -41,14 +41,14 @@ from utils import LeNetError
 
 SURE = 0.80  # below this probability a reading gets a question mark
 
-Reading = namedtuple("Reading", "digit probability probabilities inverted box input text whole digits pages", defaults=[1])
+Reading = namedtuple("Reading", "digit probability probabilities inverted box input text whole digits pages look", defaults=[1, ""])
 Reading.__doc__ = """What the network said about a picture.
 
 digit: 0..9, of several the most prominent one; probability: of that digit, 0..1; probabilities: list of ten; inverted: True if
 the ink is darker than its paper; box: (left, top, right, bottom) of the digit in 0..1 of the picture's sides; input: uint8
 (32, 32) array, what the network saw of it; text: all digits, lines separated by newlines; whole: the probability of the whole
 text, 0..1; digits: list of number.py's Found, in reading order; pages: how many the file has (frames, of an animation), of
-which the first was read.
+which the first was read; look: the way of looking at the picture that was chosen, in words.
 """
 
 
@@ -135,7 +135,7 @@ def make_reading(page):
     whole = float(np.prod([found.probability for found in page.digits]))
     (seen,) = mnist.resize(torch.from_numpy(main.view[None]))
     return Reading(main.digit, main.probability, [float(p) for p in main.probabilities], page.inverted, main.box,
-                   seen[0].numpy(), "\n".join(lines), whole, page.digits)
+                   seen[0].numpy(), "\n".join(lines), whole, page.digits, look=page.look)
 
 
 def read_views(model, views):
@@ -232,6 +232,8 @@ MOST_IN_FIGURE = 60
 def plot(shown, readings, explain=None):
     """Return a Figure of pictures and of their readings; with a model to explain, of the one picture's way through it."""
     if explain is None:
+        if len(readings) == 1 and not isinstance(readings[0], PictureError) and len(readings[0].digits) > 1:
+            return plots.plot_number(*shown, *readings, say(*readings))
         return plots.plot_readings(shown, *zip(*map(told, readings)))
     (reading,) = readings
     layers, probabilities = watch(explain, reading.input)
