@@ -21,7 +21,7 @@ import numpy as np
 
 import picture
 from picture import NoDigit
-from pieces import edge_weight, find_pieces, sizes, weighted_median
+from pieces import CUT_OUT, edge_weight, find_pieces, sizes, weighted_median
 
 COARSE = 256    # pixels on the long side of the first look: strokes shaded with a pencil close up
 CLOSER = 512    # of a closer look at large digits,
@@ -299,7 +299,7 @@ def read_upright(see, full, invert):
 
     see(size) is the picture with at most `size` pixels on its long side, float (H, W, C); full is the most that make sense.
     """
-    shares = (0.5, 0.25, 1.0) if full > 160 else (1.0, 0.5, 0.25)  # the small ones are cut to the digit
+    shares = (0.5, 0.25, 1.0) if full > CUT_OUT else (1.0, 0.5, 0.25)
     coarse = see(COARSE)
     best = yield from read_looks(coarse, invert, shares)
     height = digit_height(best, coarse.shape[:2]) if best is not None else 0

@@ -68,6 +68,8 @@ def find_worth(pieces, soft):
     A pen's stroke ends within a pixel or two: next to its rim there is hardly any ink left. A shadow, a crease or a stain
     fades slowly. soft: float (H, W), ink in units of full ink.
     """
+    if max(soft.shape) <= CUT_OUT:
+        return edge_weight(pieces.at_edge)
     label, n = pieces.label.astype(np.float32), len(pieces.box)
     rim = np.where(cv2.erode(label, SQUARE) == 0, pieces.label, 0)
     near = cv2.dilate(label, SQUARE)
@@ -76,7 +78,8 @@ def find_worth(pieces, soft):
     return edge_weight(pieces.at_edge) * (1 - np.clip((fading - FADING[0]) / (FADING[1] - FADING[0]), 0, 0.9))
 
 
-FADING = 0.2, 0.55  # of the ink at a piece's rim, two pixels farther out: ink, and a smudge
+CUT_OUT = 160  # pixels: a picture as small was cut out round its digit, and is soft all over if it was enlarged before
+FADING = 0.3, 0.7  # of the ink at a piece's rim, two pixels farther out: ink, and a smudge
 SQUARE = np.ones((3, 3), np.uint8)
 
 
