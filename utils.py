@@ -85,8 +85,9 @@ def run_script(main, name):
         if error.filename is not None:  # of a file: not ours to explain
             raise
         gone = isinstance(error, BrokenPipeError) or error.errno == errno.EINVAL and os.name == "nt"
-        if not gone:
-            print(f"{name}: the output could not be written: {error.strerror or error}", file=sys.stderr)
+        if not gone:  # ENOENT: tempfile has found no folder that can be written, for torch, say
+            what = "the output could not be written: " if error.errno != errno.ENOENT else "(TMPDIR may name one) "
+            print(f"{name}: {what}{error.strerror or error}", file=sys.stderr)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python tries once more at its end
         return 141 if gone else 1  # 128 + SIGPIPE, as a shell has it
 

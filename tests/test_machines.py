@@ -167,10 +167,16 @@ def test_an_install_that_cannot_be_written_can_be_evaluated(small_data, tmp_path
     assert "test accuracy" in out and all("is read-only; the work goes on" in line for line in err.splitlines()) and err
 
 
-def test_a_run_writes_nowhere_but_where_it_was_told(small_data, tmp_path, monkeypatch):
-    """The rest of the disk may be read-only, /tmp among it."""
+def test_a_run_asks_for_no_temporary_folder(small_data, tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.TemporaryDirectory", refuse(errno.EROFS))
     assert train.main([*FEW, "--checkpoint", str(tmp_path / "net.pth"), "--assets-dir", str(tmp_path)]) == 0
+
+
+def test_without_a_temporary_folder_it_is_not_the_output_that_is_blamed(run):
+    """torch's optimizers ask for one."""
+    process = run("-c", "import tempfile, train, utils; tempfile._candidate_tempdir_list = lambda: []\n"
+                  "utils.run_script(lambda: tempfile.gettempdir(), 'train.py')")
+    assert process.stderr.count("\n") == 1 and process.stderr.startswith("train.py: (TMPDIR may name one) No usable temporary")
 
 
 # Other versions, other programs
