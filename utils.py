@@ -68,6 +68,8 @@ def run_script(main, name):
     warnings of a picture are not shown: what is wrong with it is said once, by us.
     """
     warnings.filterwarnings("ignore", module=r"PIL\b")
+    if "inline" in os.environ.get("MPLBACKEND", ""):  # of the notebook that says !python train.py, where we can't draw
+        del os.environ["MPLBACKEND"]
     if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:  # as the scripts have it during their imports
         signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.stderr = sys.stderr or open(os.devnull, "w")  # closed by the caller; print(file=None) would go to stdout

@@ -298,6 +298,13 @@ def test_the_script_shows_no_warning_of_a_picture_that_is_read(run, tmp_path, ne
     assert (process.returncode, process.stderr) == (0, "") and ": 1 (" in process.stdout
 
 
+def test_a_script_that_a_notebook_starts_draws_as_from_a_shell(run, tmp_path, monkeypatch, network):
+    """!python predict.py: Jupyter's MPLBACKEND is inherited, though its module need not be installed here."""
+    monkeypatch.setenv("MPLBACKEND", "module://matplotlib_inline.backend_inline")
+    process = run("predict.py", "Assets/photo.jpg", "--save", tmp_path / "seen.png", "--checkpoint", network)
+    assert process.returncode == 0 and process.stderr == "" and (tmp_path / "seen.png").exists()
+
+
 @pytest.mark.parametrize("backend", ["module://matplotlib_inline.backend_inline", "inline", "agg", "svg"])
 def test_live_in_a_notebook_says_where_the_curves_are(tmp_path, monkeypatch, capsys, backend):
     import matplotlib.pyplot as plt
