@@ -68,6 +68,8 @@ def run_script(main, name):
     warnings of a picture are not shown: what is wrong with it is said once, by us.
     """
     warnings.filterwarnings("ignore", module=r"PIL\b")
+    if "inline" in os.environ.get("MPLBACKEND", ""):  # of the notebook that says !python train.py, where we can't draw
+        del os.environ["MPLBACKEND"]
     if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:  # as the scripts have it during their imports
         signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.stderr = sys.stderr or open(os.devnull, "w")  # closed by the caller; print(file=None) would go to stdout
@@ -85,8 +87,9 @@ def run_script(main, name):
         if error.filename is not None:  # of a file: not ours to explain
             raise
         gone = isinstance(error, BrokenPipeError) or error.errno == errno.EINVAL and os.name == "nt"
-        if not gone:
-            print(f"{name}: the output could not be written: {error.strerror or error}", file=sys.stderr)
+        if not gone:  # ENOENT: tempfile has found no folder that can be written, for torch, say
+            what = "the output could not be written: " if error.errno != errno.ENOENT else "(TMPDIR may name one) "
+            print(f"{name}: {what}{error.strerror or error}", file=sys.stderr)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python tries once more at its end
         return 141 if gone else 1  # 128 + SIGPIPE, as a shell has it
 

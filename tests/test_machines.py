@@ -167,10 +167,16 @@ def test_an_install_that_cannot_be_written_can_be_evaluated(small_data, tmp_path
     assert "test accuracy" in out and all("is read-only; the work goes on" in line for line in err.splitlines()) and err
 
 
-def test_a_run_writes_nowhere_but_where_it_was_told(small_data, tmp_path, monkeypatch):
-    """The rest of the disk may be read-only, /tmp among it."""
+def test_a_run_asks_for_no_temporary_folder(small_data, tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.TemporaryDirectory", refuse(errno.EROFS))
     assert train.main([*FEW, "--checkpoint", str(tmp_path / "net.pth"), "--assets-dir", str(tmp_path)]) == 0
+
+
+def test_without_a_temporary_folder_it_is_not_the_output_that_is_blamed(run):
+    """torch's optimizers ask for one."""
+    process = run("-c", "import tempfile, train, utils; tempfile._candidate_tempdir_list = lambda: []\n"
+                  "utils.run_script(lambda: tempfile.gettempdir(), 'train.py')")
+    assert process.stderr.count("\n") == 1 and process.stderr.startswith("train.py: (TMPDIR may name one) No usable temporary")
 
 
 # Other versions, other programs
@@ -290,6 +296,13 @@ def test_the_script_shows_no_warning_of_a_picture_that_is_read(run, tmp_path, ne
         picture.open_picture(tmp_path / "large.png")
     process = run("predict.py", tmp_path / "large.png", "--checkpoint", network)
     assert (process.returncode, process.stderr) == (0, "") and ": 1 (" in process.stdout
+
+
+def test_a_script_that_a_notebook_starts_draws_as_from_a_shell(run, tmp_path, monkeypatch, network):
+    """!python predict.py: Jupyter's MPLBACKEND is inherited, though its module need not be installed here."""
+    monkeypatch.setenv("MPLBACKEND", "module://matplotlib_inline.backend_inline")
+    process = run("predict.py", "Assets/photo.jpg", "--save", tmp_path / "seen.png", "--checkpoint", network)
+    assert process.returncode == 0 and process.stderr == "" and (tmp_path / "seen.png").exists()
 
 
 @pytest.mark.parametrize("backend", ["module://matplotlib_inline.backend_inline", "inline", "agg", "svg"])
