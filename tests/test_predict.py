@@ -47,7 +47,7 @@ def test_pictures_with_troubles(model):
 
 def test_what_is_no_digit_is_seldom_read_for_sure(model):
     """Fewest of what is looked at longest."""
-    kinds = {nothing.letter: 12, nothing.sign: 8, nothing.drawing: 4, nothing.scribble: 4, nothing.word: 3, nothing.landscape: 3}
+    kinds = {nothing.letter: 12, nothing.sign: 8, nothing.drawing: 3, nothing.scribble: 3, nothing.word: 2, nothing.landscape: 2}
     images = [image for kind, n in kinds.items() for image in pictures.make(kind, n, seed=1)[0]]
     readings = predict.predict_images(images, model)
     assert np.mean([isinstance(r, PictureError) or r.whole < predict.SURE for r in readings]) >= 0.65
@@ -66,11 +66,11 @@ def test_other_writers(model):
 
 @pytest.mark.parametrize("negative", [False, True])
 def test_digits_framed_by_mnist_lose_nothing(model, negative):
-    digits, labels = pictures.digits(1000, seed=2)
+    digits, labels = pictures.digits(500, seed=2)
     pixels = (255 * digits).round().astype(np.uint8)
     direct = predict.read_inputs(model, mnist.resize(torch.from_numpy(pixels))).argmax(1).numpy()
     images = [Image.fromarray(255 - image if negative else image) for image in pixels]
-    assert accuracy(model, images, labels) >= np.mean(direct == labels) - 0.003
+    assert accuracy(model, images, labels) >= np.mean(direct == labels) - 0.005
 
 
 @pytest.mark.parametrize("paper, ink", [
