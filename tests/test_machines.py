@@ -52,7 +52,7 @@ def test_a_reader_that_has_gone_is_no_error(folder):
 
 @POSIX
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux has a disk that is always full")
-@pytest.mark.parametrize("script, arguments", [("predict.py", ""), ("predict.py", "--json"), ("train.py", "--evaluate")])
+@pytest.mark.parametrize("script, arguments", [("predict.py", "--json"), ("train.py", "--evaluate")])
 def test_output_that_cannot_be_written_is_one_line(folder, script, arguments, network):
     what = f"--assets-dir {folder}" if script == "train.py" else folder / "000.png"
     status, _, err = shell(f'"$P" {script} {what} {arguments} --checkpoint {network} > /dev/full')

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 import mine
+import mnist
 import predict
 import recipe
 import report
@@ -51,20 +52,17 @@ def quick(small_data, monkeypatch):
     monkeypatch.setattr(report, "write_figures", lambda *_: [])
 
 
-def share_read(images, checkpoint):
-    readings = predict.predict_images(images, checkpoint=checkpoint)
-    return np.mean([getattr(reading, "text", None) == "4" for reading in readings])
-
-
-def test_a_hand_that_is_read_badly_is_read_after_a_short_run(quick, network, fours, data, tmp_path, capsys):
-    others = hand.fours(60, seed=2)  # that it never saw
-    assert share_read(others, network) < 0.5
-    short = ["--epochs", "8", "--limit", "4000", "--batch-size", "200"]
+def test_a_hand_that_is_read_badly_is_read_after_a_short_run(quick, fours, data, tmp_path, capsys):
+    others = hand.fours(30, seed=2)  # that it never saw
+    short = ["--epochs", "10", "--limit", "2000", "--batch-size", "50"]
     assert train.main(arguments(tmp_path, *short)) == 0
-    assert share_read(others, tmp_path / "net.pth") < 0.5
+    framed = torch.from_numpy(np.stack([mine.frame(image, 4) for image in others]))  # what is in doubt takes long to read
+    model = utils.load_checkpoint(tmp_path / "net.pth")[0]
+    assert (predict.read_inputs(model, mnist.resize(framed)).argmax(1) == 4).float().mean() < 0.5
     put(fours, data / "mine")
     assert train.main(arguments(tmp_path, *short, "--mine")) == 0
-    assert share_read(others, tmp_path / "net.pth") > 0.85
+    readings = predict.predict_images(others, checkpoint=tmp_path / "net.pth")
+    assert np.mean([getattr(reading, "text", None) == "4" for reading in readings]) > 0.85
     (said,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("of your")]
     right = sum(getattr(reading, "digit", None) == 4 for reading in predict.predict_images(fours, checkpoint=tmp_path / "net.pth"))
     assert said == f"of your 30 pictures it now reads {right}" and right > 25
@@ -167,11 +165,11 @@ def test_wrong_labels(capsys, data, more, complaint):
 @pytest.mark.parametrize("kind", [pictures.photograph, pictures.ruled, pictures.paint, pictures.as_mnist], ids=lambda kind: kind.__name__)
 def test_a_picture_is_framed_as_it_will_be_read(model, kind):
     """Without a network, but hardly ever in another way than with one that reads it rightly."""
-    images, labels = pictures.make(kind, 40, seed=1)
+    images, labels = pictures.make(kind, 25, seed=1)
     readings = predict.predict_images(images, model)
     differences = [np.abs(mine.frame(image, label).astype(float) - predict.number.most_prominent(reading.digits).view).mean()
                    for image, label, reading in zip(images, labels, readings) if getattr(reading, "digit", None) == label]
-    assert len(differences) > 30 and np.mean(np.array(differences) < 3) >= 0.85
+    assert len(differences) > 20 and np.mean(np.array(differences) < 3) >= 0.85
 
 
 def test_loading_names_what_it_cannot_use_and_passes_over_what_is_no_picture(data, seven):

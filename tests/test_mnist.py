@@ -106,11 +106,6 @@ def test_archives_are_read_where_they_are(data_dir, no_network):
         folder.chmod(0o700)
 
 
-def test_no_torchvision_is_imported_for_archives_that_are_there(run):
-    process = run("-c", "import mnist, sys; mnist.load_mnist(False); print('torchvision' in sys.modules)")
-    assert process.stdout == "False\n", process.stderr
-
-
 @pytest.mark.parametrize("damage", ["cut", "altered", "empty", "not an archive"])
 def test_a_damaged_archive_is_named_and_refused(data_dir, no_network, damage):
     victim = data_dir / "MNIST" / "raw" / "t10k-labels-idx1-ubyte.gz"

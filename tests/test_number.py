@@ -33,14 +33,15 @@ def some():
     return [digits[labels.index(i)] for i in range(10)]
 
 
-# What it reads. The floors are well below what 100 pages of each kind gave, since 12 pages are few.
-
-@pytest.mark.parametrize("kind, floor", [(pages.line, 0.6), (pages.painted_line, 0.5), (pages.slanted_line, 0.5),
-                                         (pages.pencil_line, 0.5), (pages.boxes, 0.4)],
-                         ids=lambda value: getattr(value, "__name__", ""))
-def test_numbers_as_people_write_them(model, kind, floor):
-    images, wanted = pictures.make_numbers(kind, 12, seed=1)
-    assert np.mean([said == text for said, text in zip(texts(model, images), wanted)]) >= floor
+def test_numbers_as_people_write_them(model):
+    """Six pages of a kind are few: no kind may fail, and their mean is some points below what two seeds gave."""
+    exact, digits = {}, {}  # in %
+    for kind in pages.KINDS:
+        images, wanted = pictures.make_numbers(kind, 3 if kind is pages.small_line else 6, seed=1)
+        right, _, _, wrong = pictures.score(predict.predict_images(images, model), wanted)
+        exact[kind.__name__], digits[kind.__name__] = right, 100 - wrong
+    assert min(digits.values()) >= 50 and np.mean(list(digits.values())) >= 87, digits
+    assert np.mean(list(exact.values())) >= 60, exact
 
 
 @pytest.mark.parametrize("n", [2, 3, 5, 8])

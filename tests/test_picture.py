@@ -81,9 +81,9 @@ def empties():
     yield "black", np.zeros((28, 28, 3))
     yield "colour", np.ones((*size, 3)) * (0.3, 0.8, 0.2)
     yield "faint noise", 0.7 + rng.normal(0, 0.02, (*size, 3))
-    yield "noise", rng.random((*size, 3))
+    yield "noise", rng.random((100, 150, 3))
     yield "noise 28x28", rng.random((28, 28, 3))
-    yield "salt and pepper", (rng.random(size)[..., None] > 0.5).repeat(3, 2)
+    yield "salt and pepper", (rng.random((100, 150))[..., None] > 0.5).repeat(3, 2)
     yield "a page in falling light", 0.9 * pictures.light(rng, *size) * np.ones(3) + rng.normal(0, 0.01, (*size, 3))
     yield "ruled paper", lines + rng.normal(0, 0.01, lines.shape)
     yield "ruled page on a screen", lines

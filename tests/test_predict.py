@@ -38,35 +38,39 @@ def test_pictures_as_people_make_them(model, kind, floor):
     assert accuracy(model, *pictures.make(kind, 60, seed=1)) >= floor
 
 
-@pytest.mark.parametrize("kind", [troubles.framed, troubles.letterbox, troubles.boxed, troubles.circled, troubles.far_sheet,
-                                  troubles.hatched, troubles.hard_shadow, troubles.form_cell], ids=lambda kind: kind.__name__)
-def test_pictures_with_troubles(model, kind):
-    assert accuracy(model, *pictures.make(kind, 30, seed=1)) >= 0.8
+def test_pictures_with_troubles(model):
+    shares = {kind.__name__: accuracy(model, *pictures.make(kind, 15, seed=1)) for kind in troubles.KINDS}
+    glare = shares.pop("glare")
+    assert min(shares.values()) >= 0.73 and glare >= 0.5, shares
+    assert np.mean([*shares.values(), glare]) >= 0.92, shares
 
 
-@pytest.mark.parametrize("kind", [nothing.letter, nothing.sign, nothing.landscape], ids=lambda kind: kind.__name__)
-def test_what_is_no_digit_is_seldom_read_for_sure(model, kind):
-    images, _ = pictures.make(kind, 30, seed=1)
+def test_what_is_no_digit_is_seldom_read_for_sure(model):
+    """Fewest of what is looked at longest."""
+    kinds = {nothing.letter: 12, nothing.sign: 8, nothing.drawing: 3, nothing.scribble: 3, nothing.word: 2, nothing.landscape: 2}
+    images = [image for kind, n in kinds.items() for image in pictures.make(kind, n, seed=1)[0]]
     readings = predict.predict_images(images, model)
-    assert np.mean([isinstance(r, PictureError) or r.whole < predict.SURE for r in readings]) >= 0.6
+    assert np.mean([isinstance(r, PictureError) or r.whole < predict.SURE for r in readings]) >= 0.65
 
 
 def test_corruptions_of_28x28_digits(model):
-    means = [accuracy(model, *pictures.make(pictures.corrupted(c), 20, seed=1)) for c in pictures.CORRUPTIONS]
-    assert np.mean(means) >= 0.91
+    shares = {c.__name__: accuracy(model, *pictures.make(pictures.corrupted(c), 15, seed=1)) for c in pictures.CORRUPTIONS}
+    assert np.mean(list(shares.values())) >= 0.93 and min(shares.values()) >= 0.5, shares
 
 
 def test_other_writers(model):
-    assert accuracy(model, *pictures.uci()) >= 0.94
+    """A third of the 1,797: of each writer, since they follow one another."""
+    images, labels = pictures.uci()
+    assert accuracy(model, images[::3], labels[::3]) >= 0.94
 
 
 @pytest.mark.parametrize("negative", [False, True])
 def test_digits_framed_by_mnist_lose_nothing(model, negative):
-    digits, labels = pictures.digits(1000, seed=2)
+    digits, labels = pictures.digits(500, seed=2)
     pixels = (255 * digits).round().astype(np.uint8)
     direct = predict.read_inputs(model, mnist.resize(torch.from_numpy(pixels))).argmax(1).numpy()
     images = [Image.fromarray(255 - image if negative else image) for image in pixels]
-    assert accuracy(model, images, labels) >= np.mean(direct == labels) - 0.003
+    assert accuracy(model, images, labels) >= np.mean(direct == labels) - 0.005
 
 
 @pytest.mark.parametrize("paper, ink", [

@@ -62,7 +62,7 @@ def which(path):
 LOSSES = st.floats(0.01, 3)
 
 
-@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=30, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(shipped=st.one_of(st.none(), st.just("no loss in it"), LOSSES),
        tries=st.lists(st.tuples(st.sampled_from(["stopped", "complete", "resumed"]), LOSSES), min_size=1, max_size=10))
 def test_ten_tries_in_any_order_lose_nothing_that_was_better(tmp_path_factory, valid_loader, shipped, tries):

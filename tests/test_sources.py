@@ -111,7 +111,8 @@ def test_a_figure_beside_its_picture_is_welcome(folder, monkeypatch, capsys, net
     assert (folder / "seen.pdf").exists() and (folder / "seen.png").exists()
 
 
-def test_a_figure_that_has_no_room_for_all_says_so(capsys, folder, network):
-    names = [str(folder / "good.png")] * 61
+def test_a_figure_that_has_no_room_for_all_says_so(capsys, folder, network, monkeypatch):
+    monkeypatch.setattr(predict, "MOST_IN_FIGURE", 3)
+    names = [str(folder / "good.png")] * 4
     assert predict.main([*names, "--save", str(folder / "seen.png"), "--checkpoint", str(network)]) == 0
-    assert capsys.readouterr().err == "predict.py: the figure has room for the first 60 of 61 pictures\n"
+    assert capsys.readouterr().err == "predict.py: the figure has room for the first 3 of 4 pictures\n"
