@@ -363,7 +363,17 @@ def rate(digits, ink):
     Of two readings that explain the same ink, the one with fewer digits is right, most likely.
     """
     explained = sum(found.mass * found.probability for found in digits) / max(ink, 1e-9)
-    return explained - price_of_many(digits)
+    return explained - price_of_many(digits) - overlap(digits)
+
+
+def overlap(digits):
+    """Return how far digits' boxes lie in one another, 0..1, on average: parts of one digit do, digits side by side hardly."""
+    boxes = np.array([found.box for found in digits])
+    both = np.minimum(boxes[:, None, 2:], boxes[None, :, 2:]) - np.maximum(boxes[:, None, :2], boxes[None, :, :2])
+    area = sizes(boxes).prod(axis=1)
+    share = np.maximum(both, 0).prod(axis=2) / np.minimum(area[:, None], area[None, :])
+    np.fill_diagonal(share, 0)
+    return np.maximum(share.max(axis=1) - 0.3, 0).mean()
 
 
 def price_of_many(digits):
