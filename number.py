@@ -37,7 +37,8 @@ CLEAR = 0.9     # share of the ink explained, and the least probability of a dig
 GOOD = 0.75     # of a Page's score: then digits that are large enough are not looked at closer, which costs ten times as much
 POOR = 0.4      # of a Page's score: then what is lighter than the paper, not darker, or the other way round, may be the ink
 MANY_DIGITS = 0.15  # what more digits cost a reading, as a share of the ink
-CUT = 0.1      # what it costs to cut a piece
+CUT = 0.1       # what it costs to cut a piece
+TWO = 1.5       # and to join what is two digits, most likely
 
 Candidates = namedtuple("Candidates", "groups boxes views pieces ink")
 Candidates.__doc__ = """Groups of pieces of ink that could be a digit.
@@ -124,29 +125,50 @@ def frame_group(look, pieces, group, box):
     return picture.frame(look.ink[window], mask, look.level)
 
 
-def cost(group, box, p, sure, pieces):
-    """Return what it costs, in nats, to read a group of pieces as the digit that the network thinks likeliest.
+def shape_cost(box, height):
+    """Return what a digit's shape costs, in nats: much smaller or larger than the others, of that height, or wider than high."""
+    wide, high = box[2] - box[0], box[3] - box[1]
+    size = max(wide, high) / height
+    return 6 * max(0, 0.55 - size) + 3 * max(0, size - 1.8) + 2 * max(0, wide / high - 1)
 
-    sure: bool (N,), the uncut pieces that it is sure of by themselves. Of these, two that stand side by side are two digits,
-    most likely, and so are two connected pieces of full height, side by side or one above the other.
+
+def joint_cost(group, box, sure, pieces):
+    """Return what it costs, in nats, to take these pieces and no others for one digit.
+
+    sure: bool (N,), the uncut pieces that the network is sure of by themselves. Of these, two that stand side by side are two
+    digits, most likely, and so are two connected pieces of full height, side by side or one above the other.
     """
-    high = max(box[3] - box[1], box[2] - box[0]) / pieces.height
-    wide = (box[2] - box[0]) / (box[3] - box[1])
-    total = -math.log(max(p.max(), 1e-6)) + EACH + 6 * max(0, 0.55 - high) + 3 * max(0, high - 1.8) + 2 * max(0, wide - 1)
     if len(group) == 1 and (pieces.origin == pieces.origin[group[0]]).sum() == 1:
-        return total
+        return 0
     group = np.array(group)
     origins = np.unique(pieces.origin[group])
-    total += CUT * (np.isin(pieces.origin, origins).sum() > len(group))  # a part is left over
+    left_over = CUT * (np.isin(pieces.origin, origins).sum() > len(group))  # a part of what was cut
     if len(origins) == 1:
-        return total
+        return left_over
+    high = box[3] - box[1]
     size = sizes(np.array([join(pieces.box, group[pieces.origin[group] == origin]) for origin in origins]))
-    full = size[:, 1] > 0.8 * (box[3] - box[1])
-    if high > 1.5:  # then perhaps one digit above another
+    full = size[:, 1] > 0.8 * high
+    if max(high, box[2] - box[0]) > 1.5 * pieces.height:
         full |= size.max(axis=1) > 0.8 * pieces.height
     digits = sorted(pieces.box[group[sure[group]]].tolist())
     beside = any(2 * (a[2] - b[0]) < min(a[2] - a[0], b[2] - b[0]) for a, b in itertools.pairwise(digits))
-    return total + 1.5 * (beside or full.sum() > 1)
+    return left_over + TWO * (beside or full.sum() > 1)
+
+
+def prices(candidates, probabilities):
+    """Return (costs, skip), in nats: what each group costs as the digit that the network thinks likeliest, and each piece
+    that is left out. The larger or heavier a piece, the dearer it is to leave out; smudges and edges are cheap."""
+    pieces = candidates.pieces
+    sure = np.bincount(pieces.origin)[pieces.origin] == 1  # not cut
+    for group, p in zip(candidates.groups, probabilities):
+        if len(group) == 1:
+            sure[group] &= p.max() > CLEAR
+    worth = np.minimum(pieces.worth / weighted_median(pieces.worth, pieces.mass), 1)
+    costs = [-math.log(max(p.max(), 1e-6)) + EACH + 1 - worth[list(group)].max() + shape_cost(box, pieces.height)
+             + joint_cost(group, box, sure, pieces)
+             for group, box, p in zip(candidates.groups, candidates.boxes, probabilities)]
+    heavy = np.maximum(pieces.mass / weighted_median(pieces.mass, pieces.mass), sizes(pieces.box).max(axis=1) / pieces.height)
+    return costs, worth * SKIP * np.minimum(1.5, heavy) + 0.05
 
 
 def choose(candidates, probabilities):
@@ -155,19 +177,11 @@ def choose(candidates, probabilities):
     Every piece is part of one digit or left out, in the cheapest way: exactly found, by the pieces' clusters, unless a
     cluster is large; then the groups that save most are taken first. probabilities: float (N, 10), the network's, of the views.
     """
-    pieces = candidates.pieces
-    if len(candidates.groups) == 1 and len(pieces.box) == 1:
+    near = candidates.pieces.near
+    if len(candidates.groups) == len(near) == 1:
         return [0]
-    sure = np.bincount(pieces.origin)[pieces.origin] == 1  # not cut
-    for group, p in zip(candidates.groups, probabilities):
-        if len(group) == 1:
-            sure[group] &= p.max() > CLEAR
-    costs = [cost(*each, sure, pieces) for each in zip(candidates.groups, candidates.boxes, probabilities)]
-    worth = np.minimum(pieces.worth / weighted_median(pieces.worth, pieces.mass), 1)
-    costs = [price + 1 - worth[list(group)].max() for price, group in zip(costs, candidates.groups)]
-    heavy = np.maximum(pieces.mass / weighted_median(pieces.mass, pieces.mass), sizes(pieces.box).max(axis=1) / pieces.height)
-    skip = worth * SKIP * np.minimum(1.5, heavy) + 0.05
-    cluster, chosen = clusters(pieces.near), []
+    costs, skip = prices(candidates, probabilities)
+    cluster, chosen = clusters(near), []
     for c in np.unique(cluster):
         members = frozenset(np.flatnonzero(cluster == c).tolist())
         mine = [(frozenset(group), i) for i, group in enumerate(candidates.groups) if group[0] in members]
