@@ -102,7 +102,7 @@ def find_groups(pieces):
     for _ in range(AT_MOST - 1):
         grown = {tuple(sorted((*group, j))) for group in latest for i in group for j in neighbours[i] if j not in group}
         latest = {group for group in grown - found if has_proportions(join(pieces.box, group), pieces.height)}
-        if len(found) + len(latest) > 12 * len(pieces.box) + 200:  # a thicket: larger groups are no digits
+        if len(found) + len(latest) > 8 * len(pieces.box) + 100:  # a thicket: larger groups are no digits
             break
         found = found | latest
     return sorted(found)
@@ -288,7 +288,8 @@ def read_picture(image, invert=None):
     """
     full = min(max(image.size), FINE)
     best = yield from read_upright(lambda size: picture.to_array(image, size), full, invert)
-    if best is not None and len(best.digits) >= 4 and (best.score < 0.6 or mean_probability(best) < 0.85):
+    poor = best is not None and LEAST < best.score and (best.score < 0.6 or mean_probability(best) < 0.85)
+    if poor and len(best.digits) >= 4:
         for quarters in (1, 3):  # stored sideways, and nothing in the file says so
             turned = yield from read_upright(
                 lambda size: np.ascontiguousarray(np.rot90(picture.to_array(image, size), quarters)), full, invert)
