@@ -63,19 +63,28 @@ def edge_weight(at_edge):
 
 
 def find_worth(pieces, soft):
-    """Return how much each piece counts, float (N,), 1 for ink, less for what lies along the edge or is a smudge.
+    """Return how much each piece counts, float (N,), 1 for ink, less for a bar, for what lies along the edge or is a smudge.
 
     A pen's stroke ends within a pixel or two: next to its rim there is hardly any ink left. A shadow, a crease or a stain
     fades slowly. soft: float (H, W), ink in units of full ink.
     """
+    worth = np.where(is_bar(pieces, soft.shape), 0.3, edge_weight(pieces.at_edge))
     if max(soft.shape) <= CUT_OUT:
-        return edge_weight(pieces.at_edge)
+        return worth
     label, n = pieces.label.astype(np.float32), len(pieces.box)
     rim = np.where(cv2.erode(label, SQUARE) == 0, pieces.label, 0)
     near = cv2.dilate(label, SQUARE)
     beyond = np.where(near == 0, cv2.dilate(near, SQUARE, iterations=2), 0).astype(np.int32)
     fading = average(soft, beyond, n) / np.maximum(average(soft, rim, n), 1e-6)
-    return edge_weight(pieces.at_edge) * (1 - np.clip((fading - FADING[0]) / (FADING[1] - FADING[0]), 0, 0.9))
+    return worth * (1 - np.clip((fading - FADING[0]) / (FADING[1] - FADING[0]), 0, 0.9))
+
+
+def is_bar(pieces, shape):
+    """Return bool (N,): thin, taller or wider than the digits are high, and nearly from edge to edge: a form's line."""
+    size = sizes(pieces.box)
+    long, thin = size.max(axis=1), size.min(axis=1)
+    spans = (size / shape[::-1]).max(axis=1) > 0.7
+    return spans & (long > 6 * thin) & (long > 1.15 * pieces.height)
 
 
 CUT_OUT = 160  # pixels: a picture as small was cut out round its digit, and is soft all over if it was enlarged before
