@@ -37,6 +37,7 @@ CLEAR = 0.9     # share of the ink explained, and the least probability of a dig
 GOOD = 0.75     # of a Page's score: then digits that are large enough are not looked at closer, which costs ten times as much
 POOR = 0.4      # of a Page's score: then what is lighter than the paper, not darker, or the other way round, may be the ink
 MANY_DIGITS = 0.15  # what more digits cost a reading, as a share of the ink
+WITHOUT_LINES = 0.06  # what a reading gains without ruled lines: where lines were found, most are lines
 CUT = 0.1       # what it costs to cut a piece
 TWO = 1.5       # and to join what is two digits, most likely
 
@@ -369,7 +370,8 @@ def make_page(look, candidates, probabilities):
             weight = (candidates.pieces.mass * candidates.pieces.worth)[group].sum() * (0.3 if bar else 1)
             place = tuple(float(edge / side) for edge, side in zip(box[i], (wide, high, wide, high)))
             digits.append(Found(int(p.argmax()), float(p.max()), p, place, n, candidates.views[chosen[i]], float(weight)))
-    return Page(digits, look.inverted, rate(digits, candidates.ink) - (0.02 if look.lines is not None else 0), look.name)
+    unruled = WITHOUT_LINES if look.lines is not None else 0
+    return Page(digits, look.inverted, rate(digits, candidates.ink) + unruled, look.name)
 
 
 def rate(digits, ink):
