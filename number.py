@@ -12,6 +12,7 @@ and read_picture() offers the network several looks at a picture and keeps the o
 no network: whoever runs it is asked to have views read. Pillow, NumPy and OpenCV only.
 """
 
+import functools
 import itertools
 import math
 from collections import namedtuple
@@ -287,22 +288,24 @@ def read_picture(image, invert=None):
     So whoever runs it decides when and with what a network reads, and many pictures' views can be read at once. invert as in
     looks(). Raises NoDigit, with the reason, if nothing looks like a digit in any look.
     """
+    def see(size, quarters=0):
+        return np.ascontiguousarray(np.rot90(picture.to_array(image, size), quarters))
+
     full = min(max(image.size), FINE)
-    best = yield from read_upright(lambda size: picture.to_array(image, size), full, invert)
+    best = yield from read_upright(see, full, invert)
     poor = best is not None and LEAST < best.score and (best.score < 0.6 or mean_probability(best) < 0.85)
     if poor and len(best.digits) >= 4:
         for quarters in (1, 3):  # stored sideways, and nothing in the file says so
-            turned = yield from read_upright(
-                lambda size: np.ascontiguousarray(np.rot90(picture.to_array(image, size), quarters)), full, invert)
+            turned = yield from read_upright(functools.partial(see, quarters=quarters), full, invert)
             if turned is not None and turned.score > best.score + 0.1 and len(turned.digits) >= 3:
                 digits = [found._replace(box=turn_back(found.box, quarters)) for found in turned.digits]
                 best = turned._replace(digits=digits)
     if invert is None and (best is None or best.score < POOR):  # what seemed to be ink may be the table round a sheet
-        other = yield from read_upright(lambda size: picture.to_array(image, size), full, best is None or not best.inverted)
+        other = yield from read_upright(see, full, best is None or not best.inverted)
         if other is not None and other.score > (best.score if best else 0) + 0.4:
             best = other
     if best is None or best.score < LEAST:
-        blank = next(picture.looks(picture.to_array(image, COARSE), invert), None) is None
+        blank = next(picture.looks(see(COARSE), invert), None) is None
         raise NoDigit("no digit found: " + ("the picture is blank" if blank else "nothing in it looks like a digit"))
     return best
 

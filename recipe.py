@@ -15,7 +15,7 @@ from model import LeNet5
 RECIPES = {
     # The lecture's. Nothing but Adam.
     "classic": dict(epochs=30, batch_size=64, lr=0.001, ingredients=()),
-    # Ours: what each ingredient is worth is in the README's ablation table.
+    # Ours: what each ingredient is worth is in the model card, Model/README.md.
     "modern": dict(epochs=40, batch_size=512, lr=0.0045, ingredients=(
         "rotation", "decay", "schedule", "affine", "turns", "elastic", "strokes", "hands", "junk", "bfloat16")),
 }

@@ -2,6 +2,7 @@
 
 import itertools
 
+import cv2
 import numpy as np
 import pages
 import pictures
@@ -9,8 +10,9 @@ import pytest
 from PIL import Image, ImageOps
 
 import number
+import pieces
 import predict
-from picture import PictureError
+from picture import Look, PictureError
 
 
 def texts(model, images):
@@ -115,3 +117,31 @@ def test_the_cheapest_cover_is_the_cheapest(seed):
     covered = [j for i in taken for j in groups[i][0]]
     assert len(covered) == len(set(covered)) and price == pytest.approx(cheapest(members))
     assert number.thriftiest_cover(members, groups, costs, skip)[0] >= price - 1e-9
+
+
+def found(*boxes):
+    return [number.Found(0, 1.0, None, box, 0, None, 1.0) for box in boxes]
+
+
+def test_boxes_in_one_another_lower_a_reading_and_boxes_side_by_side_do_not():
+    beside = found((0.1, 0.2, 0.3, 0.8), (0.28, 0.2, 0.5, 0.8))
+    within = found((0.1, 0.2, 0.5, 0.8), (0.2, 0.3, 0.4, 0.7))
+    assert number.overlap(beside) == number.overlap(beside[:1]) == 0 < number.overlap(within)
+    assert number.rate(within, 2) < number.rate(beside, 2)
+
+
+def look_at(ink):
+    return Look(ink, ink > 0.5, 1.0, True, None, "")
+
+
+def test_a_form_s_line_counts_less_than_a_digit_and_so_does_a_smudge_but_not_in_a_small_picture():
+    ink = np.zeros((200, 200), dtype=np.float32)
+    ink[60:140, 60:75] = ink[60:140, 120:135] = 1  # strokes
+    line = ink.copy()
+    line[5:195, 180:184] = 1
+    assert pieces.find_pieces(look_at(line)).worth.tolist() == [0.3, 1, 1]  # by their tops
+    soft = cv2.GaussianBlur(ink, (0, 0), 8)
+    soft = np.maximum(soft / soft.max(), ink * (np.arange(200) < 100))  # one sharp, one a smudge
+    sharp, smudge = sorted(pieces.find_pieces(look_at(soft)).worth.tolist(), reverse=True)
+    assert sharp > 2 * smudge
+    assert pieces.find_pieces(look_at(soft[50:150, 50:150])).worth.tolist() == [1, 1]
