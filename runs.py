@@ -10,6 +10,7 @@ A run that is interrupted leaves the network, its history and its pictures alone
 worse one, but of all that were there before, and of runs that never ended, the best is kept.
 """
 
+import itertools
 import os
 from pathlib import Path
 
@@ -28,13 +29,19 @@ def beside(checkpoint, what):
 
 
 def check_name(checkpoint):
-    """Raise ValueError if a network can't be written to checkpoint, or if the file of another run has that name."""
+    """Raise ValueError if a network can't be written to checkpoint, if the file of another run has that name, or if two of the
+    run's files are one, by a link: what is written to the one would be lost from the other."""
     utils.check_file(checkpoint, "--checkpoint")
     if not checkpoint.name.endswith(".pth"):  # x's state would be x.pth's, too
         raise ValueError(f"argument --checkpoint: a network's file is called NAME.pth, not {checkpoint.name}")
     if Path(checkpoint.stem).suffix in OURS:
         raise ValueError(f"argument --checkpoint: {checkpoint.name} would be a file of a run to "
                          f"{Path(checkpoint.stem).stem}.pth; choose another name")
+    files = [checkpoint, *(beside(checkpoint, what) for what in ("last.pth", "last.csv", "previous.pth", "history.csv"))]
+    for one, other in itertools.combinations(files, 2):
+        if os.path.realpath(one) == os.path.realpath(other):
+            raise ValueError(f"argument --checkpoint: {one} and {other} are one file, and each would be written over the other: "
+                             "replace the link by a copy")
 
 
 def check_replaceable(checkpoint):
