@@ -130,7 +130,8 @@ def make_watch(settings, path):
     try:
         utils.open_window(figure, wait=False)
     except LeNetError:
-        print(f"train.py: no window can be opened here, so the loss curves are in {utils.short_path(path)}", file=sys.stderr)
+        where = utils.one_line(utils.short_path(path))
+        print(f"train.py: no window can be opened here, so the loss curves are in {where}", file=sys.stderr)
         save = forgiving(utils.save_figure)
         return lambda history: save(plot_history(history, settings), path)
     open_here = [True]

@@ -294,7 +294,7 @@ def load_own(args, settings):
     folder = args.data_dir / "mine"
     pictures, problems = mine.load(folder)
     for path, why in problems:
-        print(f"train.py: {path}: {why}; the rest goes on", file=sys.stderr)
+        print(f"train.py: {utils.one_line(path)}: {why}; the training goes on", file=sys.stderr)
     begun, now = settings.get("mine"), mine.fingerprint(pictures)
     if begun not in (None, now):
         raise LeNetError(f"the pictures in {folder} are not those that the run began with ({begun}, now {now}): put them back, "
@@ -351,7 +351,7 @@ def raise_interrupt(signum, frame):
 
 
 def fail(error):
-    print(f"train.py: {error}", file=sys.stderr)
+    print(f"train.py: {utils.one_line(error)}", file=sys.stderr)
     return 1
 
 
@@ -366,8 +366,16 @@ def how_to_resume(args):
         value = getattr(args, option.replace("-", "_"))
         words += [f"--{option}={value}"] if value != default else []
     words += ["--live"] if args.live else []
-    command = subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
+    command = subprocess.list2cmdline(words) if os.name == "nt" else " ".join(map(quote, words))
     return f"stopped; every finished epoch is in {runs.beside(args.checkpoint, 'last.pth')}: {command} goes on from there"
+
+
+def quote(word):
+    """Return word as it is typed in a shell, on one line: with a line break in it, say, as $'a\\x0ab', which bash and zsh know."""
+    if utils.one_line(word) == word:
+        return shlex.quote(word)
+    letters = (chr(byte) if 32 <= byte < 127 and byte not in b"\\'" else f"\\x{byte:02x}" for byte in os.fsencode(word))
+    return f"$'{''.join(letters)}'"
 
 
 def evaluate(args, device):
@@ -425,11 +433,11 @@ def train_seeds(args, settings, device, scratch, state, pictures):
                 written.append(runs.beside(args.checkpoint, "history.csv"))
             written += report.write_figures(model, history, data[0], data[2], device, args.assets_dir, settings)
             if not args.dry_run:
-                print("written: " + " ".join(map(utils.short_path, written)))
+                print(utils.one_line("written: " + " ".join(map(utils.short_path, written))))
     if args.seeds > 1:
         report.summarise(results, first)
     if comparison:
-        print(comparison)
+        print(utils.one_line(comparison))
 
 
 if __name__ == "__main__":

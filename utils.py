@@ -9,6 +9,7 @@ import ctypes
 import errno
 import io
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -36,8 +37,20 @@ STD = 0.3081
 FORMAT_VERSION = 1  # of checkpoints; raised when an older reader would misunderstand a newer file
 
 
+CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")  # line breaks of all kinds, and what moves a terminal's cursor
+
+
+def one_line(text):
+    """Return text, a path or an error, say, as it is shown: a file's name may hold line breaks and other control characters,
+    which are escaped."""
+    return CONTROL.sub(lambda found: repr(found[0])[1:-1], str(text))
+
+
 class LeNetError(RuntimeError):
     """Work that failed for a reason the user can mend. The message is one line: what is wrong and what to do."""
+
+    def __str__(self):
+        return one_line(super().__str__())
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -50,7 +63,7 @@ class OneLineParser(argparse.ArgumentParser):
         super().__init__(*args, allow_abbrev=False, formatter_class=HelpFormatter, **kwargs)
 
     def error(self, message):
-        self.exit(2, f"{self.prog}: {' '.join(message.split())} (see --help)\n")
+        self.exit(2, f"{self.prog}: {one_line(message)} (see --help)\n")
 
 
 class HelpFormatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):

@@ -242,6 +242,19 @@ def test_advice_names_what_was_named(name):
         assert typed.resume and {key: getattr(typed, key) for key in names} == names
 
 
+@pytest.mark.skipif(shutil.which("bash") is None, reason="it has the shell type what is advised")
+@pytest.mark.parametrize("name", ["a\nb", "\x85é'\\\x1b[2J", "\u20280"])
+def test_advice_is_one_line_of_printable_letters_which_names_what_was_named(name, capsys):
+    args = train.get_parser().parse_args([f"--checkpoint={name}.pth", f"--assets-dir={name}", f"--data-dir=a b/{name}"])
+    train.fail(train.how_to_resume(args))
+    line = capsys.readouterr().err.removesuffix("\n")
+    assert line.isprintable()
+    command = line.partition(".last.pth: ")[2].removesuffix(" goes on from there")
+    words = subprocess.run(["bash", "-c", f"printf '%s\\0' {command}"], capture_output=True).stdout.decode().split("\0")[2:-1]
+    typed = train.get_parser().parse_args(words)
+    assert (typed.checkpoint, typed.assets_dir, typed.data_dir) == (args.checkpoint, args.assets_dir, args.data_dir)
+
+
 def interrupt():
     raise KeyboardInterrupt
 

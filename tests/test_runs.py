@@ -1,11 +1,13 @@
 """A run leaves others' files alone, and nothing that was better is lost."""
 
 import csv
+import itertools
 import os
 
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings, strategies as st
+from PIL import Image
 
 import recipe
 import report
@@ -177,6 +179,64 @@ def test_a_link_to_what_is_not_there_yet_is_followed(quick, tmp_path, capsys):
     (tmp_path / "net.pth").symlink_to(tmp_path / "elsewhere" / "real.pth")
     assert train.main(arguments(tmp_path)) == 0
     assert (tmp_path / "net.pth").is_symlink() and (tmp_path / "elsewhere" / "real.pth").is_file()
+
+
+FILES = ("net.pth", "net.last.pth", "net.last.csv", "net.previous.pth", "net.history.csv")
+
+
+@pytest.mark.parametrize("one, other", [*itertools.permutations(FILES, 2)])
+@pytest.mark.parametrize("how", ["link", "hard link", "link to a link"])
+def test_two_files_that_are_one_lose_nothing(quick, checkpoint, tmp_path, capsys, one, other, how):
+    """A run is refused, before anything is written, or the network that was there is still there at its end."""
+    network = checkpoint.read_bytes()
+    (tmp_path / other).write_bytes(network)
+    if how == "hard link":
+        os.link(tmp_path / other, tmp_path / one)
+    elif how == "link":
+        (tmp_path / one).symlink_to(other)
+    else:
+        (tmp_path / "between").symlink_to(other)
+        (tmp_path / one).symlink_to(tmp_path / "between")
+    if not (tmp_path / "net.pth").exists():
+        (tmp_path / "net.pth").write_bytes(network)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    try:
+        assert train.main(arguments(tmp_path)) == 0 and how == "hard link"
+    except SystemExit as exit:
+        err = capsys.readouterr().err
+        assert exit.code == 2 and err.count("\n") == 1 and one in err and other in err
+        assert before == {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+    assert network in [path.read_bytes() for path in tmp_path.iterdir() if path.is_file()]
+    assert len((tmp_path / "net.history.csv").read_text().splitlines()) == 3 if how == "hard link" else True
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no such names")
+def test_a_name_is_shown_on_one_line(small_data, stop, seven, tmp_path, capsys):
+    """Of all files that are named while a run is told."""
+    def said(*more):
+        try:
+            train.main(arguments(folder, *more, "--data-dir", str(folder)))
+        except SystemExit:
+            pass
+        text = "".join(capsys.readouterr())
+        assert all(line.isprintable() for line in text.split("\n"))
+        return text
+
+    folder = tmp_path / "a\nb"
+    for digit in (4, 7):
+        (folder / "mine" / str(digit)).mkdir(parents=True)
+    Image.new("L", (30, 30)).save(folder / "mine" / "4" / "c\x1bd.png")
+    seven.save(folder / "mine" / "7" / "e.png")
+    text = said("--mine", "--live")
+    assert all(part in text for part in (r"c\x1bd.png: no digit found", "loss curves are in", "written: "))
+    assert "before is kept in" in said("--seed", "1")
+    stop(4)
+    assert "stopped; every finished epoch is in" in said("--seed", "2")
+    assert "--resume: the interrupted run has" in said("--resume", "--seed", "3")
+    (folder / "net.pth").write_bytes(b"")
+    assert "a training would replace it" in said()
+    (folder / "net.last.pth").unlink()
+    assert "no run to resume" in said("--resume")
 
 
 def test_a_stale_previous_is_not_called_the_one_that_was_there(quick, checkpoint, tmp_path, capsys):
