@@ -33,7 +33,7 @@ def paint(strokes):
 
 
 def draw(read, save=utils.ASSETS / "drawing.png", own=utils.DATA / "mine"):
-    """Return a Figure to draw a digit on, which is read while it is drawn; utils.open_window shows it.
+    """Return a Figure to draw a digit on, or a number, which is read while it is drawn; utils.open_window shows it.
 
     read(PIL image) returns (predict.py's Reading or None, what is said of it). The window's keys, each with a button: c
     clears, u or ctrl+z takes the last stroke back, s writes the picture to the file save, as PNG, and q closes the window; the keys
@@ -47,12 +47,13 @@ def draw(read, save=utils.ASSETS / "drawing.png", own=utils.DATA / "mine"):
         image = paint(strokes)
         reading, answer = read(image)
         parts.page.set_data(image)
+        mark(canvas, parts.marks, reading)
         parts.hint.set_visible(not strokes)
         parts.inside.set_data(np.zeros((32, 32)) if reading is None else reading.input)
         plots.set_bars(parts.bars, [0] * 10 if reading is None else reading.probabilities)
         parts.said.set_text(answer.replace(": ", ":\n") if reading is None else answer)
         parts.said.set_fontsize(11 if reading is None else 18)
-        parts.note.set_text(text or (HINT if strokes else ""))
+        parts.note.set_text(text.replace("$", r"\$") or (HINT if strokes else ""))  # two $ in a path are no formula
         redraw()
 
     def position(event):  # beyond the canvas too, where paint() draws nothing
@@ -103,15 +104,27 @@ def lay_out():
         inside=seen.imshow(np.zeros((32, 32)), cmap="gray", vmin=0, vmax=255),
         bars=plots.plot_bars(chart, [0] * 10),
         said=figure.text(0.70, 0.90, "", va="center", color=plots.INK),
-        note=figure.text(0.45, 0.06, "", va="center", color=plots.INK, fontsize=9, wrap=True))
+        note=figure.text(0.45, 0.06, "", va="center", color=plots.INK, fontsize=9, wrap=True),
+        marks=[])  # round each digit, of several
     seen.set_title("what the network sees", fontsize=10)
     chart.set_xlabel("probability (%)")
     frames = [*canvas.spines.values(), *seen.spines.values(), chart.spines["left"]]  # lie on top of what changes
     changing = [parts.page, parts.hint, parts.inside, *parts.bars, parts.said, parts.note, *frames]
-    return figure, canvas, parts, quick_redraw(figure, changing)
+    return figure, canvas, parts, quick_redraw(figure, changing, parts.marks)
 
 
-def quick_redraw(figure, changing):
+def mark(canvas, marks, reading):
+    """Draw a box round each digit of a number that was read on canvas, with what it is, in place of marks, a list of those
+    before."""
+    while marks:
+        marks.pop().remove()
+    if reading is not None and len(reading.digits) > 1:
+        marks += plots.mark_digits(canvas, reading, (CANVAS, CANVAS))
+    for artist in marks:
+        artist.set_animated(True)
+
+
+def quick_redraw(figure, changing, marks):
     """Return the function redraw(): it draws these artists anew, and only these, with each movement of the pen.
 
     That takes a third of the time that all of figure would take, which a pen in motion notices.
@@ -125,7 +138,7 @@ def quick_redraw(figure, changing):
         nonlocal still
         if figure.canvas.supports_blit:
             still = figure.canvas.copy_from_bbox(figure.bbox)
-        for artist in changing:
+        for artist in changing + marks:
             artist.draw(event.renderer)
 
     def redraw():
@@ -133,7 +146,7 @@ def quick_redraw(figure, changing):
             figure.canvas.draw_idle()
         else:
             figure.canvas.restore_region(still)
-            for artist in changing:
+            for artist in changing + marks:
                 figure.draw_artist(artist)
             figure.canvas.blit(figure.bbox)
 
@@ -160,7 +173,7 @@ def write(strokes, path):
         utils.write_atomically(path, lambda file: paint(strokes).save(file, "PNG"))
     except LeNetError as error:
         return str(error)
-    return f"saved in {path}"
+    return f"saved in {utils.one_line(path)}"
 
 
 def teach(strokes, digit, folder):
@@ -168,10 +181,11 @@ def teach(strokes, digit, folder):
     file = io.BytesIO()
     paint(strokes).save(file, "PNG")
     try:
-        path = mine.keep(file, ".png", int(digit), folder)
+        path, n_digits = mine.keep(file, ".png", int(digit), folder)
     except (LeNetError, PictureError) as error:
         return str(error)
-    return f"Thank you! Kept as a {digit} in\n{utils.short_path(path)}\n(python train.py --mine learns it)"
+    what = "(python train.py --mine learns it)" if n_digits == 1 else f"but it {mine.SEVERAL}"
+    return f"Thank you! Kept as a {digit} in\n{utils.one_line(utils.short_path(path))}\n{what}"
 
 
 def close(figure):

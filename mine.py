@@ -27,35 +27,41 @@ Picture = namedtuple("Picture", "path digit view")
 Picture.__doc__ = """path: of a picture's file; digit: 0..9, what it shows; view: uint8 (28, 28), the digit as it was framed."""
 
 
+SEVERAL = "shows several digits, of which only the most prominent one is learnt"
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # A picture
 
 def find(image, judge):
-    """Return the most prominent digit, a number.Found, in a PIL image; judge(views) returns the probabilities, float (N, 10),
-    of views, a list of uint8 (28, 28). Raises NoDigit if there is none."""
+    """Return the digits, list of number.Found, in a PIL image; judge(views) returns the probabilities, float (N, 10), of views,
+    a list of uint8 (28, 28). Raises NoDigit if there is none."""
     reading = number.read_picture(image)
     try:
         views = next(reading)
         while True:
             views = reading.send(judge(views))
     except StopIteration as stop:
-        return number.most_prominent(stop.value.digits)
+        return stop.value.digits
 
 
 def frame(source, digit):
-    """Return the digit in a picture, anything that picture.open_picture() takes, as uint8 (28, 28); raises PictureError."""
+    """Return (the digit in a picture, of several the most prominent one, as uint8 (28, 28), how many there are). The picture is
+    anything that picture.open_picture() takes; raises PictureError."""
     sure = np.eye(10)[digit]
-    return find(picture.open_picture(source), lambda views: np.tile(sure, (len(views), 1))).view
+    digits = find(picture.open_picture(source), lambda views: np.tile(sure, (len(views), 1)))
+    return number.most_prominent(digits).view, len(digits)
 
 
 def keep(file, suffix, digit, folder):
-    """Copy a picture, a binary file, which is closed, to the folder of its digit in folder; return the path.
+    """Copy a picture, a binary file, which is closed, to the folder of its digit in folder; return (the path, how many digits
+    it shows).
 
     It is named by its content, so names don't clash, the same picture is kept once, and a label given anew replaces the one
     before. Raises PictureError if there is nothing in it to learn, LeNetError if it can't be written.
     """
     with file:  # Windows removes no file that is open, and this may be the one with the label before
-        frame(file, digit)
+        _, n_digits = frame(file, digit)
         file.seek(0)
         content = file.read()
     name = hashlib.sha256(content).hexdigest()[:12] + (suffix.lower() if suffix.lower() in SUFFIXES else ".png")
@@ -68,20 +74,21 @@ def keep(file, suffix, digit, folder):
     for other in sorted(set("0123456789") - {str(digit)}):
         before = Path(folder) / other / name
         try:
-            before.unlink()
+            if not before.samefile(path):  # by a link, of the file or its folder
+                before.unlink()
         except (FileNotFoundError, NotADirectoryError):  # it had no such label
             pass
         except OSError as error:
             raise LeNetError(f"{before} could not be removed ({error.strerror or error}), so the picture is kept under both "
                              "labels") from error
-    return path
+    return path, n_digits
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # All of them
 
 def load(folder):
-    """Return (list of Picture, list of (path, why it can't be used)) of what is in folder/0 to folder/9, in the order of names."""
+    """Return (list of Picture, list of (path, what is wrong with it)) of what is in folder/0 to folder/9, in the order of names."""
     pictures, problems = [], []
     for digit in range(10):
         place = Path(folder) / str(digit)
@@ -94,7 +101,10 @@ def load(folder):
             continue
         for path in paths:
             try:
-                pictures.append(Picture(path, digit, frame(path, digit)))
+                view, n_digits = frame(path, digit)
+                pictures.append(Picture(path, digit, view))
+                if n_digits > 1:
+                    problems.append((path, SEVERAL))
             except PictureError as error:
                 problems.append((path, str(error)))
     return pictures, problems
@@ -122,7 +132,7 @@ def count_read(pictures, model, device):
     right = 0
     for each in pictures:
         try:
-            right += find(picture.open_picture(each.path), judge).digit == each.digit
+            right += number.most_prominent(find(picture.open_picture(each.path), judge)).digit == each.digit
         except PictureError:  # no digit found; or the file has gone meanwhile
             pass
     return right

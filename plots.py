@@ -213,7 +213,7 @@ def plot_readings(pictures, readings, titles):
         picture.imshow(as_rgb(array), interpolation="nearest")
         if reading is None:
             seen.text(0, 0.5, "no reading:\n" + title.replace(": ", ":\n"), va="center", transform=seen.transAxes,
-                      fontsize=9, color=WRONG)
+                      fontsize=9, color=WRONG, parse_math=False)  # two $ in what a damaged file says are no formula
             continue
         mark_digits(picture, reading, array.shape)
         seen.imshow(reading.input if len(reading.digits) == 1 else side_by_side([found.view for found in reading.digits]),
@@ -274,13 +274,16 @@ def side_by_side(views):
 
 
 def mark_digits(ax, reading, shape):
-    """Draw a box round each digit of a reading on ax, which shows a picture of that shape; of several, with what was read."""
-    height, width = shape[:2]
+    """Draw a box round each digit of a reading on ax, which shows a picture of that shape; of several, with what was read.
+    Return what was drawn, a list of artists."""
+    (height, width), marks = shape[:2], []
     for found in reading.digits:
         left, top, right, bottom = found.box[0] * width, found.box[1] * height, found.box[2] * width, found.box[3] * height
-        box(ax, left - 0.5, top - 0.5, right - left, bottom - top, WRONG, 1.5 if len(reading.digits) == 1 else 0.8)
+        marks += [box(ax, left - 0.5, top - 0.5, right - left, bottom - top, WRONG, 1.5 if len(reading.digits) == 1 else 0.8)]
         if len(reading.digits) > 1:
-            ax.text(left, top - 2, str(found.digit), color=WRONG, fontsize=9, va="bottom")
+            above = max(top - 2, 0.04 * height)  # at the upper edge there is no room but in the box
+            marks += [ax.text(left, above, str(found.digit), color=WRONG, fontsize=9, va="bottom")]
+    return marks
 
 
 def as_rgb(array):
@@ -394,7 +397,7 @@ def show(ax, image, x, y, width, height, **options):
 def box(ax, x, y, width, height, colour, linewidth):
     from matplotlib.patches import Rectangle
 
-    ax.add_patch(Rectangle((x, y), width, height, fill=False, edgecolor=colour, linewidth=linewidth, zorder=3))
+    return ax.add_patch(Rectangle((x, y), width, height, fill=False, edgecolor=colour, linewidth=linewidth, zorder=3))
 
 
 def write(ax, x, y, text, **options):

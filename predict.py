@@ -37,7 +37,7 @@ import plots
 import utils
 from picture import PictureError
 from sources import find_sources, would_read
-from utils import LeNetError
+from utils import LeNetError, one_line
 
 SURE = 0.80  # below this probability a reading gets a question mark
 
@@ -341,11 +341,14 @@ def label_all(args):
             if isinstance(source, PictureError):
                 raise source
             file = source if hasattr(source, "read") else picture.open_file(source)
-            path = mine.keep(file, os.path.splitext(name)[1], int(args.label), utils.DATA / "mine")
-            print(f"{name}: kept as a {args.label} in {utils.short_path(path)}, thank you; python train.py --mine learns it")
+            path, n_digits = mine.keep(file, os.path.splitext(name)[1], int(args.label), utils.DATA / "mine")
+            where = utils.short_path(path)
+            print(one_line(f"{name}: kept as a {args.label} in {where}, thank you; python train.py --mine learns it"))
+            if n_digits > 1:
+                print(f"predict.py: {one_line(name)}: {mine.SEVERAL}", file=sys.stderr)
         except PictureError as error:
             failed = True
-            print(f"predict.py: {name}: {error}", file=sys.stderr)
+            print(f"predict.py: {one_line(name)}: {error}", file=sys.stderr)
     return 1 if failed else 0
 
 
@@ -371,7 +374,7 @@ def read_all(args, device):
         path = args.save or (None if args.show else utils.ASSETS / "explain.png")
         publish(plot(shown, kept, model), path, args.show)
         if path != args.save:
-            print(f"predict.py: the layers are in {path}", file=sys.stderr)
+            print(f"predict.py: the layers are in {one_line(path)}", file=sys.stderr)
     elif shown:
         publish(plot(shown, kept), args.save, args.show)
         if count > len(kept):
@@ -398,11 +401,11 @@ def tell(name, reading, as_json):
         print(json.dumps({"image": name, **(one if len(digits) == 1 else {}), "text": reading.text,
                           "probability": round(reading.whole, 6), "inverted": reading.inverted, "digits": digits}))
     elif isinstance(reading, PictureError):
-        print(f"predict.py: {name}: {reading}", file=sys.stderr)
+        print(f"predict.py: {one_line(name)}: {reading}", file=sys.stderr)
     else:
-        print(f"{name}: {say(reading)}")
+        print(f"{one_line(name)}: {say(reading)}")
     if isinstance(reading, Reading) and reading.pages > 1:
-        print(f"predict.py: {name}: {unread(reading.pages)}", file=sys.stderr)
+        print(f"predict.py: {one_line(name)}: {unread(reading.pages)}", file=sys.stderr)
 
 
 def main(argv=None):
@@ -423,7 +426,7 @@ def main(argv=None):
         seed = torch.seed() % 2**32 if args.seed is None else args.seed
         path = args.save or utils.ASSETS / "multi_predict.png"
         wrong = multi_predict(args.multi, seed, None, path, args.show, args.checkpoint, device)
-        print(f"{args.multi} test digits, {wrong} read wrongly (--seed {seed}): {path}")
+        print(f"{args.multi} test digits, {wrong} read wrongly (--seed {seed}): {one_line(path)}")
     except LeNetError as error:
         print(f"predict.py: {error}", file=sys.stderr)
         return 1

@@ -1,6 +1,6 @@
 """Feed damaged pictures to predict.py's reader.
 
-    python tests/fuzz.py [N]        10,000 by default
+    python tests/fuzz.py [N [SEED]]        10,000 and 0 by default
 
 Starts from valid files of ten formats and flips bytes, cuts, splices and overwrites the headers. Each picture has to end
 in a digit or in one line, within 2 seconds; what Pillow warns of is hidden, as predict.py hides it.
@@ -75,7 +75,7 @@ def run(model, n, seed=0):
 
 if __name__ == "__main__":
     warnings.filterwarnings("ignore", module=r"PIL\b")  # as predict.py's command line does
-    count = run(utils.load_checkpoint()[0], int(sys.argv[1]) if len(sys.argv) > 1 else 10_000)
+    count = run(utils.load_checkpoint()[0], *(map(int, sys.argv[1:]) if len(sys.argv) > 1 else [10_000]))
     print(f"read {count.pop('read')}, refused {count.pop('refused')}, slowest {count.pop('slowest'):.2f} s, "
           f"memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB")
     for message, n in count.most_common(25):

@@ -97,6 +97,54 @@ def test_what_is_shown_is_drawn(figure):
     assert np.array_equal(pixels(), blank)
 
 
+def test_each_digit_of_a_number_has_its_box_which_goes_with_it(figure, model, tmp_path):
+    """In the window, not in what is saved; and not the box of a digit by itself."""
+    def marks():
+        canvas = figure.axes[0]
+        return len(canvas.patches), [text.get_text() for text in canvas.texts[1:]]
+
+    def pixels():
+        return np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()
+
+    blank = pixels()
+    stroke(figure, [(60, 60), (55, 330)])
+    assert said(figure).startswith("1 (") and marks() == (0, [])
+    stroke(figure, [(150, 16), (300, 16), (220, 320)])  # near the upper edge
+    assert figure.texts[0].get_text().startswith("17 (")
+    assert marks() == (2, ["1", "7"])
+    moved = pixels()
+    figure.canvas.draw()  # the whole of it
+    assert np.array_equal(pixels(), moved)
+    press(figure, "s")
+    assert marks() == (2, ["1", "7"])
+    saved = Image.open(tmp_path / "drawing.png")
+    assert np.array_equal(np.asarray(saved), drawing(figure)) and predict.predict_images([saved], model)[0].text == "17"
+    press(figure, "u")
+    assert marks() == (0, [])
+    press(figure, "c")
+    assert np.array_equal(pixels(), blank)
+
+
+def test_a_number_that_is_kept_as_a_digit_is_worth_a_word(blind):
+    stroke(blind, SEVEN)
+    press(blind, "7")
+    assert "several digits" not in blind.texts[1].get_text()
+    press(blind, "c")
+    stroke(blind, [(60, 60), (55, 330)])
+    stroke(blind, [(200, 60), (340, 60), (270, 320)])
+    press(blind, "7")
+    assert blind.texts[1].get_text().startswith("Thank you!") and "several digits" in blind.texts[1].get_text()
+
+
+def test_a_path_is_no_formula_and_one_line(model, tmp_path):
+    folder = tmp_path / "$^$\n"
+    folder.mkdir()
+    figure = open_figure(reader(model), folder)
+    press(figure, "s")
+    figure.canvas.draw()
+    assert (folder / "drawing.png").exists() and figure.texts[1].get_text().endswith(r"\$^\$\n/drawing.png")
+
+
 @pytest.mark.parametrize("key", ["u", "ctrl+z", "cmd+z"])
 def test_undo(figure, key):
     stroke(figure, ONE)

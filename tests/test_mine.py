@@ -56,7 +56,7 @@ def test_a_hand_that_is_read_badly_is_read_after_a_short_run(quick, fours, data,
     others = hand.fours(30, seed=2)  # that it never saw
     short = ["--epochs", "10", "--limit", "2000", "--batch-size", "50"]
     assert train.main(arguments(tmp_path, *short)) == 0
-    framed = torch.from_numpy(np.stack([mine.frame(image, 4) for image in others]))  # what is in doubt takes long to read
+    framed = torch.from_numpy(np.stack([mine.frame(image, 4)[0] for image in others]))  # what is in doubt takes long to read
     model = utils.load_checkpoint(tmp_path / "net.pth")[0]
     assert (predict.read_inputs(model, mnist.resize(framed)).argmax(1) == 4).float().mean() < 0.5
     put(fours, data / "mine")
@@ -102,8 +102,8 @@ def test_label_takes_standard_input_too(data, seven, monkeypatch, capsys):
 
 
 def test_one_picture_is_kept_once_and_under_its_last_label(data, seven, fours):
-    first = mine.keep(png(seven), ".PNG", 1, data / "mine")
-    assert mine.keep(png(seven), ".PNG", 1, data / "mine") == first and kept(data) == [f"1/{first.name}"]
+    first, _ = mine.keep(png(seven), ".PNG", 1, data / "mine")
+    assert mine.keep(png(seven), ".PNG", 1, data / "mine") == (first, 1) and kept(data) == [f"1/{first.name}"]
     mine.keep(png(seven), ".PNG", 7, data / "mine")
     assert kept(data) == [f"7/{first.name}"]
     for four in fours[:20]:
@@ -111,9 +111,44 @@ def test_one_picture_is_kept_once_and_under_its_last_label(data, seven, fours):
     assert len(kept(data)) == 21
 
 
+@pytest.mark.parametrize("linked", ["folder", "file"])
+def test_a_label_before_that_is_the_same_file_by_a_link_is_left(data, seven, linked):
+    """Else the picture itself would be removed."""
+    first, _ = mine.keep(png(seven), ".png", 1, data / "mine")
+    if linked == "folder":
+        (data / "mine" / "7").symlink_to("1")
+    else:
+        (data / "mine" / "7").mkdir()
+        (data / "mine" / "7" / first.name).symlink_to(first)
+    path, _ = mine.keep(png(seven), ".png", 7, data / "mine")
+    assert path.parent.name == "7" and path.read_bytes() == first.read_bytes() == png(seven).getvalue()
+
+
+def test_a_picture_of_several_digits_is_kept_with_a_word(data, tmp_path, seven, capsys):
+    """With --label and where it is learnt; whatever the network reads, which is not asked."""
+    for count in (1, 2, 3):
+        page = Image.new("RGB", (200 * count, 200), "white")
+        for i in range(count):
+            page.paste(seven, (200 * i, 0))
+        page.save(tmp_path / f"{count}.png")
+    names = [str(tmp_path / f"{count}.png") for count in (1, 2, 3)]
+    assert predict.main([*names, "--label", "7", "--checkpoint", str(tmp_path / "none.pth")]) == 0
+    out, err = capsys.readouterr()
+    assert out.count("kept as a 7 in ") == len(kept(data)) == 3
+    assert err.splitlines() == [f"predict.py: {name}: {mine.SEVERAL}" for name in names[1:]]
+    of_7, problems = mine.load(data / "mine")
+    assert len(of_7) == 3 and [why for _, why in problems] == [mine.SEVERAL] * 2
+
+
+@pytest.mark.parametrize("kind", [pictures.photograph, pictures.ruled, pictures.paint], ids=lambda kind: kind.__name__)
+def test_of_a_single_digit_no_such_word_is_said(kind):
+    images, labels = pictures.make(kind, 25, seed=1)
+    assert sum(mine.frame(image, label)[1] > 1 for image, label in zip(images, labels)) <= 1
+
+
 def test_a_label_before_that_cannot_be_removed_is_told_as_it_is(data, seven, monkeypatch):
     """And the picture is closed by then: Windows removes no open file, if it is itself the one with the label before."""
-    first, file, unlink = mine.keep(png(seven), ".png", 1, data / "mine"), png(seven), Path.unlink
+    (first, _), file, unlink = mine.keep(png(seven), ".png", 1, data / "mine"), png(seven), Path.unlink
     (data / "mine" / "3").write_text("a file in a folder's place holds no older label")
 
     def refuse(path, *args, **kwargs):
@@ -167,7 +202,7 @@ def test_a_picture_is_framed_as_it_will_be_read(model, kind):
     """Without a network, but hardly ever in another way than with one that reads it rightly."""
     images, labels = pictures.make(kind, 25, seed=1)
     readings = predict.predict_images(images, model)
-    differences = [np.abs(mine.frame(image, label).astype(float) - predict.number.most_prominent(reading.digits).view).mean()
+    differences = [np.abs(mine.frame(image, label)[0].astype(float) - predict.number.most_prominent(reading.digits).view).mean()
                    for image, label, reading in zip(images, labels, readings) if getattr(reading, "digit", None) == label]
     assert len(differences) > 20 and np.mean(np.array(differences) < 3) >= 0.85
 
@@ -201,7 +236,7 @@ def test_own_pictures_are_a_few_percent_of_an_epoch(n, times, kind):
 
 def test_own_pictures_are_shown_in_each_epoch_and_distorted(fours):
     images = torch.zeros(1000, 1, 32, 32, dtype=torch.uint8)
-    own = mine.as_tensors([mine.Picture(None, 4, mine.frame(fours[0], 4))])
+    own = mine.as_tensors([mine.Picture(None, 4, mine.frame(fours[0], 4)[0])])
     settings = dict(recipe.RECIPES["modern"], seed=0, ingredients=("affine",), batch_size=100)
     _, _, loader, _ = recipe.prepare(settings, (images, torch.zeros(1000, dtype=torch.long)), "cpu", own)
     for _ in range(2):

@@ -225,6 +225,12 @@ def test_a_contact_sheet(capsys, folder, tmp_path):
     assert Image.open(tmp_path / "sheet.png").width > 900
 
 
+def test_what_a_damaged_file_says_is_no_formula(tmp_path):
+    damaged = PictureError("the picture is damaged: broken PNG file (chunk b'$^$_')")
+    predict.publish(predict.plot([None], [damaged]), tmp_path / "figure.png", show=False)
+    assert (tmp_path / "figure.png").exists()
+
+
 def test_watching_the_layers_is_the_forward_pass(model):
     image = np.random.default_rng(0).integers(0, 256, (32, 32), dtype=np.uint8)
     layers, probabilities = predict.watch(model, image)

@@ -1,14 +1,25 @@
 """What the command line's names stand for: each picture once, in order, with one answer; none is overwritten."""
 
 import errno
+import json
 import os
 import random
+import subprocess
+import sys
 
+import fuzz
 import pytest
+from PIL import Image
 
 import predict
 import sources
+import utils
 from picture import PictureError
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None
 
 
 @pytest.fixture
@@ -116,3 +127,51 @@ def test_a_figure_that_has_no_room_for_all_says_so(capsys, folder, network, monk
     names = [str(folder / "good.png")] * 4
     assert predict.main([*names, "--save", str(folder / "seen.png"), "--checkpoint", str(network)]) == 0
     assert capsys.readouterr().err == "predict.py: the figure has room for the first 3 of 4 pictures\n"
+
+
+NAMES = ["a\nb", "a\rb", "a\x1b[2Jb", "a\x85b", "a\u2028b", "\n", "a\tb"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no such names")
+@pytest.mark.parametrize("name", NAMES)
+def test_a_name_is_shown_on_one_line(capsys, tmp_path, monkeypatch, seven, network, name):
+    """In what is read, kept and refused, by itself and in a folder; --json has it as it is."""
+    def lines(arguments, status):
+        try:
+            assert predict.main(["--checkpoint", str(network), *map(str, arguments)]) == status  # the last one counts
+        except SystemExit as exit:
+            assert exit.code == status == 2
+        for stream in (captured := capsys.readouterr()):
+            assert stream == "" or all(line.isprintable() for line in stream[:-1].split("\n"))
+        return captured.out.count("\n"), captured.err.count("\n")
+
+    monkeypatch.setattr(utils, "DATA", tmp_path / f"{name}data")
+    monkeypatch.setattr(utils, "ASSETS", tmp_path / "assets")
+    picture, bad, folder = tmp_path / f"{name}.png", tmp_path / f"{name}bad.gif", tmp_path / f"{name} folder"
+    for path in (folder, utils.DATA, utils.ASSETS):
+        path.mkdir()
+    for path in (picture, folder / picture.name):
+        seven.save(path)
+    Image.new("L", (40, 40)).save(bad, save_all=True, append_images=[Image.new("L", (40, 40), 255)])  # two pages
+    assert lines([picture, bad, folder, tmp_path / f"no{name}"], 1) == (2, 2)
+    assert lines([picture, picture, "--save", tmp_path / f"{name}seen.png"], 0) == (2, 0)
+    assert lines([picture, "--save", picture], 2) == (0, 1)
+    assert lines([picture, bad, "--label", "7"], 1) == (1, 1)
+    assert lines([picture, "--save", tmp_path / f"seen.{name}"], 1) == (1, 1)
+    assert lines([picture, "--checkpoint", tmp_path / f"{name}.pth"], 1) == (0, 1)
+    assert lines([f"--{name}"], 2) == (0, 1)
+    assert predict.main([str(picture), "--json", "--checkpoint", str(network)]) == 0
+    assert json.loads(capsys.readouterr().out)["image"] == str(picture)
+
+
+@pytest.mark.skipif(resource is None, reason="no such limit")
+@pytest.mark.parametrize("option", [["--json"], ["--label", "7"]])
+def test_of_many_damaged_files_none_stays_open(tmp_path, option):
+    """150 of them, of ten kinds, with at most 64 files open at once."""
+    files, rng = fuzz.seeds(), random.Random(0)
+    for i in range(150):
+        (tmp_path / f"{i:03d}.png").write_bytes(files[i % len(files)][:rng.randrange(300)])
+    process = subprocess.run([sys.executable, "predict.py", tmp_path, *option], cwd=utils.ROOT, capture_output=True, text=True,
+                             preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64)))
+    answers = (process.stdout + process.stderr).splitlines()
+    assert process.returncode == 1 and len(answers) == 150 and not any(os.strerror(errno.EMFILE) in answer for answer in answers)
