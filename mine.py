@@ -27,7 +27,7 @@ Picture = namedtuple("Picture", "path digit view")
 Picture.__doc__ = """path: of a picture's file; digit: 0..9, what it shows; view: uint8 (28, 28), the digit as it was framed."""
 
 
-SEVERAL = "shows several digits, of which only the most prominent one is learnt"
+SEVERAL = "seems to show several digits: only the most prominent one is learnt"
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -48,8 +48,11 @@ def find(image, judge):
 def frame(source, digit):
     """Return (the digit in a picture, of several the most prominent one, as uint8 (28, 28), how many there are). The picture is
     anything that picture.open_picture() takes; raises PictureError."""
-    sure = np.eye(10)[digit]
-    digits = find(picture.open_picture(source), lambda views: np.tile(sure, (len(views), 1)))
+    image = picture.open_picture(source)
+    for p in (1, number.CLEAR):  # not quite sure: then two strokes that stand apart may be one digit, but it takes long
+        digits = find(image, lambda views: np.tile(p * np.eye(10)[digit], (len(views), 1)))
+        if len(digits) == 1:
+            break
     return number.most_prominent(digits).view, len(digits)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pictures
 import pytest
 import torch
+import troubles
 from PIL import Image
 
 import mine
@@ -140,7 +141,7 @@ def test_a_picture_of_several_digits_is_kept_with_a_word(data, tmp_path, seven, 
     assert len(of_7) == 3 and [why for _, why in problems] == [mine.SEVERAL] * 2
 
 
-@pytest.mark.parametrize("kind", [pictures.photograph, pictures.ruled, pictures.paint], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", [pictures.photograph, pictures.ruled, pictures.paint, troubles.hatched], ids=lambda it: it.__name__)
 def test_of_a_single_digit_no_such_word_is_said(kind):
     images, labels = pictures.make(kind, 25, seed=1)
     assert sum(mine.frame(image, label)[1] > 1 for image, label in zip(images, labels)) <= 1
