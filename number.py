@@ -30,6 +30,7 @@ FINE = 1600     # of the closest one at small digits
 SMALL = 52      # pixels: digits that the first look sees smaller than this are looked at again, closer;
 TALL = 72       # then they are about this tall
 AT_MOST = 4     # pieces in one digit
+MANY_WAYS = 4000  # of what may be left of a cluster of pieces: more are a thicket
 SMALLEST = 6    # pixels: no digit that is smaller can be read
 
 SKIP = 2.0      # what it costs to leave out a piece as heavy as the others, in nats
@@ -176,8 +177,8 @@ def prices(candidates, probabilities):
 def choose(candidates, probabilities):
     """Return the indices of the groups that are digits, sorted.
 
-    Every piece is part of one digit or left out, in the cheapest way: exactly found, by the pieces' clusters, unless a
-    cluster is large; then the groups that save most are taken first. probabilities: float (N, 10), the network's, of the views.
+    Every piece is part of one digit or left out, in the cheapest way: exactly found, by the pieces' clusters, unless one is a
+    thicket; then the groups that save most are taken first. probabilities: float (N, 10), the network's, of the views.
     """
     near = candidates.pieces.near
     if len(candidates.groups) == len(near) == 1:
@@ -187,8 +188,8 @@ def choose(candidates, probabilities):
     for c in np.unique(cluster):
         members = frozenset(np.flatnonzero(cluster == c).tolist())
         mine = [(frozenset(group), i) for i, group in enumerate(candidates.groups) if group[0] in members]
-        solve = cheapest_cover if len(members) <= 12 else thriftiest_cover
-        chosen += solve(members, mine, costs, skip)[1]
+        cover = cheapest_cover(members, mine, costs, skip) or thriftiest_cover(members, mine, costs, skip)
+        chosen += cover[1]
     return sorted(chosen)
 
 
@@ -202,14 +203,15 @@ def clusters(near):
 
 
 def cheapest_cover(members, groups, costs, skip):
-    """Return (price, [index of each group taken]): the cheapest way to take or leave out each of members."""
+    """Return (price, [index of each group taken]): the cheapest way to take or leave out each of members; None if there are
+    too many ways. Pieces are numbered from left to right, so what is left of a line is nearly the same set in most of them."""
     by_first = {}
     for group, i in groups:
         by_first.setdefault(min(group), []).append((group, i))
     known = {frozenset(): (0.0, ())}
 
     def best(rest):
-        if rest not in known:
+        if rest not in known and len(known) < MANY_WAYS:
             first = min(rest)
             price, taken = best(rest - {first})
             options = [(price + skip[first], taken)]
@@ -218,10 +220,10 @@ def cheapest_cover(members, groups, costs, skip):
                     price, taken = best(rest - group)
                     options.append((price + costs[i], (*taken, i)))
             known[rest] = min(options)
-        return known[rest]
+        return known.get(rest, (math.inf, ()))
 
     price, taken = best(members)
-    return price, list(taken)
+    return (price, list(taken)) if len(known) < MANY_WAYS else None
 
 
 def thriftiest_cover(members, groups, costs, skip):

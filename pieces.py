@@ -15,7 +15,7 @@ MANY = 400      # pieces: more are noise, or print
 Pieces = namedtuple("Pieces", "label box mass at_edge worth origin height near bars")
 Pieces.__doc__ = """Connected pieces of ink.
 
-label: int (H, W), 0 paper, piece i is i + 1; box: int (N, 4); mass: float (N,), in pixels of full ink; at_edge: float (N,),
+From left to right. label: int (H, W), 0 paper, piece i is i + 1; box: int (N, 4); mass: float (N,), in pixels of full ink; at_edge: float (N,),
 how much of its length lies on the picture's edge; worth: float (N,), see find_worth(); origin: int (N,), the connected piece that it is, or is
 a part of; height: float, that of a digit; near:
 bool (N, N), see find_near(); bars: float, the mass of long lines that something may hang on.
@@ -48,8 +48,17 @@ def find_pieces(look):
     renumber[kept + 1] = np.arange(1, len(kept) + 1)
     pieces = Pieces(renumber[label], box[kept], mass[kept], at_edge[kept], None, np.arange(len(kept)), height, None,
                     bars)
-    pieces = cut_touching(pieces, soft)
+    pieces = from_left_to_right(cut_touching(pieces, soft))
     return pieces._replace(near=find_near(pieces), worth=find_worth(pieces, soft))
+
+
+def from_left_to_right(pieces):
+    """Return pieces numbered by their left edges."""
+    order = np.argsort(pieces.box[:, 0], kind="stable")
+    renumber = np.zeros(len(order) + 1, dtype=pieces.label.dtype)
+    renumber[order + 1] = np.arange(1, len(order) + 1)
+    box, mass, at_edge, origin = (values[order] for values in (pieces.box, pieces.mass, pieces.at_edge, pieces.origin))
+    return pieces._replace(label=renumber[pieces.label], box=box, mass=mass, at_edge=at_edge, origin=origin)
 
 
 def sizes(box):
