@@ -11,6 +11,7 @@ import numpy as np
 from picture import stroke_width
 
 MANY = 400      # pieces: more are noise, or print
+WIDE = 0.6      # of its height: a piece as wide may be two digits that touch
 
 Pieces = namedtuple("Pieces", "label box mass at_edge worth origin height near bars")
 Pieces.__doc__ = """Connected pieces of ink.
@@ -142,21 +143,22 @@ def find_near(pieces):
 
 
 def cut_touching(pieces, soft):
-    """Return pieces with those that are wider than high cut where digits may touch; each part is a piece of its own."""
+    """Return pieces with those that are wide cut where digits may touch; each part is a piece of its own.
+
+    A one takes little room, so beside other digits a piece need not be wider than high to be two.
+    """
     width, height = sizes(pieces.box).T
-    wide = np.flatnonzero((width > 1.1 * height) & (height > 0.5 * pieces.height) & (height < 2 * pieces.height))
-    if len(wide) == 0 or len(wide) > 40:
+    full = (height > 0.5 * pieces.height) & (height < 2 * pieces.height)
+    wide = np.flatnonzero(full & (width > (WIDE if full.sum() > 1 else 1.1) * height))
+    if len(wide) == 0 or len(wide) > 100:
         return pieces
     label, box, mass, origin = pieces.label, list(pieces.box), list(pieces.mass), list(pieces.origin)
-    for i in wide:
-        left, top, right, bottom = box[i]
-        here = label[top:bottom, left:right]
+    windows = [(slice(top, bottom), slice(left, right)) for left, top, right, bottom in pieces.box[wide]]
+    for i, window, cuts in zip(wide, windows, find_cuts([soft[w] * (label[w] == i + 1) for i, w in zip(wide, windows)])):
+        here = label[window]
         y, x = np.nonzero(here == i + 1)
-        part = np.zeros(len(x), dtype=int)
-        for where, slope in find_cuts(here == i + 1):
-            part += x + slope * (y - (bottom - top) / 2) > where
-        if np.ptp(part) == 0:
-            continue
+        part = sum((x > cut[y] for cut in cuts), np.zeros(len(x), dtype=int))
+        left, top = box[i][:2]
         for n, k in enumerate(np.unique(part)):
             px, py = x[part == k], y[part == k]
             each = i if n == 0 else len(box)  # the first part keeps the piece's number
@@ -174,20 +176,59 @@ def outline(x, y):
     return np.array([x.min(), y.min(), x.max() + 1, y.max() + 1])
 
 
-def find_cuts(mask, most=3):
-    """Return [(x at half of the height, slope)] of the lines across a bool mask that cross little ink, from left to right."""
+def find_cuts(inks):
+    """Return for each of inks, float (H, W), 0..1, a list of cuts through it, int (H,): each row's last column on the left.
+
+    A cut is the path from top to bottom that crosses the least ink (a seam, Avidan and Shamir 2007) of those through one
+    column half-way down; it follows the valley between two digits of which one leans over the other.
+    """
+    half = max(len(ink) for ink in inks) // 2 + 1
+    halves = np.zeros((len(inks), 2, half, max(ink.shape[1] for ink in inks)))  # each from its edge to the middle row
+    for both, ink in zip(halves, inks):
+        middle, (height, width) = len(ink) // 2, ink.shape
+        both[0, half - middle - 1:, :width] = ink[:middle + 1]
+        both[1, half - height + middle:, :width] = ink[:middle - 1 if middle else None:-1]
+    crossed, paths = (values.reshape(len(inks), 2, *values.shape[1:]) for values in best_paths(np.concatenate(halves)))
+    crossed = crossed.sum(axis=1) - halves[:, 0, -1]
+    found = []
+    for ink, (upper, lower), through in zip(inks, paths, crossed):
+        middle, (height, width) = len(ink) // 2, ink.shape
+        lines = np.concatenate([upper[half - middle - 1:], lower[half - height + middle:-1][::-1]])
+        found.append(choose_cuts(ink > 0, lines[:, :width], through[:width]))
+    return found
+
+
+def best_paths(ink):
+    """Return (crossed, paths) of the paths from the first row of ink, float (N, H, W), to each column of the last one, at most a
+    column to either side a row: how much ink the best one crosses, float (N, W), and its columns, int (N, H, W)."""
+    n, height, width = ink.shape
+    total = np.pad(ink[:, 0], ((0, 0), (1, 1)), constant_values=np.inf)
+    steps = np.zeros(ink.shape, dtype=int)
+    for row in range(1, height):
+        ways = np.stack([total[:, 1:-1], total[:, :-2] + ASIDE, total[:, 2:] + ASIDE])
+        steps[:, row] = np.array((0, -1, 1))[ways.argmin(axis=0)]
+        total[:, 1:-1] = ways.min(axis=0) + ink[:, row]
+    paths = np.empty(ink.shape, dtype=int)
+    paths[:, -1] = np.arange(width)
+    for row in range(height - 1, 0, -1):
+        paths[:, row - 1] = paths[:, row] + np.take_along_axis(steps[:, row], paths[:, row], axis=1)
+    return total[:, 1:-1], paths
+
+
+ASIDE = 0.02  # of a pixel of ink: what a step to the side costs a path, so that it is straight where there is no ink
+
+
+def choose_cuts(mask, lines, through, most=3):
+    """Return the `most` best of lines, int (H, W), a path in each column, that part a mask, bool (H, W), each in its own way.
+    through: float (W,), how much ink each path crosses."""
     height, width = mask.shape
-    y, x = np.nonzero(mask)
-    pen = stroke_width(mask)
-    crossed = []
-    for slope in (-0.5, -0.25, 0, 0.25, 0.5):
-        column = np.clip(np.round(x + slope * (y - height / 2)).astype(int), 0, width - 1)
-        ink = np.bincount(column, minlength=width)
-        crossed += [(ink[at] + 0.2 * abs(slope) * pen, at, slope) for at in range(int(0.2 * height), int(width - 0.2 * height))]
-    cuts = []
-    for ink, at, slope in sorted(crossed):
-        if ink > 2.2 * pen or len(cuts) == most:
+    least, limit = 0.08 * mask.sum(), 2.2 * stroke_width(mask)
+    cuts, sides = [], [np.zeros_like(mask), mask]
+    for at in np.argsort(through, kind="stable"):
+        if through[at] > limit or len(cuts) == most:
             break
-        if all(abs(at - other) > 0.25 * height for other, _ in cuts):
-            cuts.append((at, slope))
-    return sorted(cuts)
+        if 0.1 * height <= at < width - 0.1 * height:
+            left = mask & (np.arange(width) <= lines[:, at, None])
+            if all((left != side).sum() > least for side in sides):
+                cuts.append(lines[:, at]), sides.append(left)
+    return cuts
