@@ -72,11 +72,12 @@ def find_candidates(look):
     pieces = find_pieces(look)
     if pieces is None:
         return None
-    groups = [group for group in find_groups(pieces)
-              if sizes(join(pieces.box, group)[None]).max() >= max(0.3 * pieces.height, SMALLEST)]
-    if not groups:
+    least, parts = max(0.3 * pieces.height, SMALLEST), np.bincount(pieces.origin)
+    found = {group: box for group, box in sorted(find_groups(pieces).items())
+             if max(box[2] - box[0], box[3] - box[1]) >= least and in_part(group, pieces.origin, parts) <= 1}
+    if not found:
         return None
-    boxes = np.array([join(pieces.box, group) for group in groups])
+    groups, boxes = list(found), np.array(list(found.values()))
     views = [frame_group(look, pieces, group, box) for group, box in zip(groups, boxes)]
     ink = (pieces.mass * edge_weight(pieces.at_edge)).sum() + 0.5 * pieces.bars + short_lines(look, pieces.height)
     return Candidates(groups, boxes, views, pieces, float(ink))
@@ -100,28 +101,47 @@ def join(box, group):
 
 
 def find_groups(pieces):
-    """Return all groups, sorted tuples, that hang together and have a digit's proportions: of up to AT_MOST pieces, and these
-    with all that was connected with them or lies in their box."""
+    """Return {group: its box} of all groups, sorted tuples, that hang together and have a digit's proportions: of up to AT_MOST
+    pieces, and these with all that was connected with them or lies in their box."""
     neighbours = [np.flatnonzero(row).tolist() for row in pieces.near]
-    found = {(i,) for i in range(len(pieces.box))}
+    single = pieces.box.tolist()
+    found = {(i,): box for i, box in enumerate(single)}
     latest = found
     for _ in range(AT_MOST - 1):
-        grown = {tuple(sorted((*group, j))) for group in latest for i in group for j in neighbours[i] if j not in group}
-        latest = {group for group in grown - found if has_proportions(join(pieces.box, group), pieces.height)}
+        grown = {}
+        for group, box in latest.items():
+            for j in {j for i in group for j in neighbours[i]}.difference(group):
+                larger = tuple(sorted((*group, j)))
+                if larger not in grown:
+                    grown[larger] = [*map(min, box[:2], single[j][:2]), *map(max, box[2:], single[j][2:])]
+        latest = {group: box for group, box in grown.items() if has_proportions(box, pieces.height)}
         if len(found) + len(latest) > 8 * len(pieces.box) + 100:  # a thicket: larger groups are no digits
             break
-        found = found | latest
-    whole = {complete(group, pieces) for group in found}
-    return sorted(found | {group for group in whole if has_proportions(join(pieces.box, group), pieces.height)})
+        found |= latest
+    for group in complete(found, pieces):
+        box = join(pieces.box, group)
+        if has_proportions(box, pieces.height):
+            found[group] = box
+    return found
 
 
-def complete(group, pieces):
-    """Return the group with all parts of its pieces, and with what lies in its box: a digit may be broken into any number."""
-    origins = {pieces.origin[i] for i in group}
-    left, top, right, bottom = join(pieces.box, group)
+def complete(groups, pieces):
+    """Return the groups, {group: box}, with all parts of their pieces, and with what lies in their box: a digit may be broken
+    into any number of pieces."""
+    holds = np.zeros((len(groups), len(pieces.box)), dtype=bool)
+    for row, group in zip(holds, groups):
+        row[list(group)] = True
+    left, top, right, bottom = np.array(list(groups.values())).T[..., None]
     x, y = pieces.box[:, ::2].sum(axis=1) / 2, pieces.box[:, 1::2].sum(axis=1) / 2
     within = (left < x) & (x < right) & (top < y) & (y < bottom)
-    return tuple(i for i, origin in enumerate(pieces.origin) if origin in origins or within[i])
+    connected = (holds @ (pieces.origin[:, None] == pieces.origin)) > 0
+    return [tuple(np.flatnonzero(row).tolist()) for row in np.unique(connected | within, axis=0)]
+
+
+def in_part(group, origin, parts):
+    """Return of how many connected pieces a group holds some of their parts: digits that touch are parted by one cut."""
+    origins, counts = np.unique(origin[list(group)], return_counts=True)
+    return int((counts < parts[origins]).sum())
 
 
 def has_proportions(box, height):
