@@ -43,6 +43,7 @@ WITHOUT_LINES = 0.06  # what a reading gains without ruled lines: where lines we
 CUT = 0.05      # what it costs to cut a piece
 WIDEST = 1.25, 0.8, 1.35, 1.1, 1.1, 1.45, 1.0, 1.1, 1.0, 0.9  # of its height: 95 % of MNIST's digits are narrower
 TOO_WIDE = 4
+FAINTER = 0.6
 TWO = 1.5       # and to join what is two digits, most likely
 
 Candidates = namedtuple("Candidates", "groups boxes views pieces ink")
@@ -80,7 +81,20 @@ def find_candidates(look):
     groups, boxes = list(found), np.array(list(found.values()))
     views = [frame_group(look, pieces, group, box) for group, box in zip(groups, boxes)]
     ink = (pieces.mass * edge_weight(pieces.at_edge)).sum() + 0.5 * pieces.bars + short_lines(look, pieces.height)
+    ink += fainter_digits(look, pieces.height)
     return Candidates(groups, boxes, views, pieces, float(ink))
+
+
+def fainter_digits(look, height):
+    """Return how many pixels there are, in a look, of what has a digit's size and is too faint to be ink: so a look that
+    leaves out digits, written with less pressure than the others, is not clear."""
+    faint = look.ink > picture.THRESHOLDS[1] * look.level
+    if look.lines is not None:
+        faint &= ~look.lines
+    _, label, stats, _ = cv2.connectedComponentsWithStats(faint.view(np.uint8), connectivity=8)
+    size = stats[:, 2:4].max(axis=1)
+    stats[label[look.mask], 4] = 0
+    return FAINTER * int(stats[1:, 4][(size > 0.6 * height)[1:] & (size < 1.6 * height)[1:]].sum())
 
 
 def short_lines(look, height):
