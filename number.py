@@ -44,6 +44,7 @@ CUT = 0.05      # what it costs to cut a piece
 WIDEST = 1.25, 0.8, 1.35, 1.1, 1.1, 1.45, 1.0, 1.1, 1.0, 0.9  # of its height: 95 % of MNIST's digits are narrower
 TOO_WIDE = 4
 FAINTER = 0.6
+CAP = 0.3
 TWO = 1.5       # and to join what is two digits, most likely
 
 Candidates = namedtuple("Candidates", "groups boxes views pieces ink")
@@ -81,20 +82,29 @@ def find_candidates(look):
     groups, boxes = list(found), np.array(list(found.values()))
     views = [frame_group(look, pieces, group, box) for group, box in zip(groups, boxes)]
     ink = (pieces.mass * edge_weight(pieces.at_edge)).sum() + 0.5 * pieces.bars + short_lines(look, pieces.height)
-    ink += fainter_digits(look, pieces.height)
+    ink += fainter_ink(look, pieces)
     return Candidates(groups, boxes, views, pieces, float(ink))
 
 
-def fainter_digits(look, height):
-    """Return how many pixels there are, in a look, of what has a digit's size and is too faint to be ink: so a look that
-    leaves out digits, written with less pressure than the others, is not clear."""
+def fainter_ink(look, pieces):
+    """Return how many pixels there are, in a look, of what is too faint to be ink there and yet may be: what has a digit's
+    size, since a digit may be written with less pressure than the others; and what a thin piece is but a torn part of, since
+    that is a box's or a table's line and no one. So a look that leaves it out is not clear."""
     faint = look.ink > picture.THRESHOLDS[1] * look.level
     if look.lines is not None:
         faint &= ~look.lines
     _, label, stats, _ = cv2.connectedComponentsWithStats(faint.view(np.uint8), connectivity=8)
-    size = stats[:, 2:4].max(axis=1)
-    stats[label[look.mask], 4] = 0
-    return FAINTER * int(stats[1:, 4][(size > 0.6 * height)[1:] & (size < 1.6 * height)[1:]].sum())
+    size, mass = stats[:, 2:4].max(axis=1), stats[:, 4]
+    counts = (size > 0.6 * pieces.height) & (size < 1.6 * pieces.height)
+    counts[label[look.mask]] = False
+    sides = sizes(pieces.box)
+    for i in np.flatnonzero((sides.max(axis=1) > 5 * sides.min(axis=1)) & (sides.max(axis=1) > 0.4 * pieces.height)):
+        left, top, right, bottom = pieces.box[i]
+        here = label[top:bottom, left:right][pieces.label[top:bottom, left:right] == i + 1].max()
+        counts[here] |= stats[here, 2:4].sum() > 1.3 * sides[i].sum()
+    counts[0] = False
+    left_out = (mass - np.bincount(label[look.mask], minlength=len(mass)))[counts].sum()
+    return min(FAINTER * float(left_out), CAP * float(pieces.mass.sum()))
 
 
 def short_lines(look, height):

@@ -50,7 +50,7 @@ def find_pieces(look):
     pieces = Pieces(renumber[label], box[kept], mass[kept], at_edge[kept], None, np.arange(len(kept)), height, None,
                     bars)
     pieces = from_left_to_right(cut_touching(pieces, soft))
-    return pieces._replace(near=find_near(pieces), worth=find_worth(pieces, soft))
+    return pieces._replace(near=find_near(pieces), worth=find_worth(pieces, soft, look.lines))
 
 
 def from_left_to_right(pieces):
@@ -72,13 +72,13 @@ def edge_weight(at_edge):
     return np.where(at_edge > 0.35, 0.3, 1)
 
 
-def find_worth(pieces, soft):
+def find_worth(pieces, soft, lines=None):
     """Return how much each piece counts, float (N,), 1 for ink, less for a bar, for what lies along the edge or is a smudge.
 
     A pen's stroke ends within a pixel or two: next to its rim there is hardly any ink left. A shadow, a crease or a stain
     fades slowly. soft: float (H, W), ink in units of full ink.
     """
-    worth = np.where(is_bar(pieces, soft.shape), 0.3, edge_weight(pieces.at_edge))
+    worth = np.where(is_bar(pieces, soft.shape) | goes_on(pieces, lines), 0.3, edge_weight(pieces.at_edge))
     if max(soft.shape) <= CUT_OUT:
         return worth
     label, n = pieces.label.astype(np.float32), len(pieces.box)
@@ -95,6 +95,22 @@ def is_bar(pieces, shape):
     long, thin = size.max(axis=1), size.min(axis=1)
     spans = (size / shape[::-1]).max(axis=1) > 0.7
     return spans & (long > 6 * thin) & (long > 1.15 * pieces.height)
+
+
+def goes_on(pieces, lines):
+    """Return bool (N,): thin, and at one of its ends a line that was taken out goes on in the same direction: a rest of it."""
+    rest = np.zeros(len(pieces.box), dtype=bool)
+    if lines is None:
+        return rest
+    size = sizes(pieces.box)
+    for i in np.flatnonzero(size.max(axis=1) > 4 * size.min(axis=1)):
+        (left, top, right, bottom), upright = pieces.box[i], size[i, 1] > size[i, 0]
+        if not upright:
+            left, top, right, bottom = top, left, bottom, right
+        strip = (lines if upright else lines.T)[:, max(left - 2, 0):right + 2].any(axis=1)
+        far = max(5, (bottom - top) // 3)
+        rest[i] = any(len(end) and end.sum() > 0.7 * far for end in (strip[max(top - far, 0):top], strip[bottom:bottom + far]))
+    return rest
 
 
 CUT_OUT = 160  # pixels: a picture as small was cut out round its digit, and is soft all over if it was enlarged before
