@@ -33,6 +33,8 @@ AT_MOST = 4     # pieces in one digit
 MANY_WAYS = 4000  # of what may be left of a cluster of pieces: more are a thicket
 SMALLEST = 6    # pixels: no digit that is smaller can be read
 
+AROUND = 5      # digits' heights: as far as that from the digits found so far others are looked for, closer
+
 SKIP = 2.0      # what it costs to leave out a piece as heavy as the others, in nats
 EACH = 0.3      # what a digit costs beyond the network's doubt, so that fewer digits are better
 CLEAR = 0.9     # share of the ink explained, and the least probability of a digit: then no other look is needed
@@ -387,12 +389,31 @@ def read_upright(see, full, invert):
     small = best is not None and height < SMALL
     closer = see(int(min(full, FINE, TALL * COARSE / height)) if small else min(full, CLOSER))
     tall = height * max(closer.shape) / COARSE if small else 60
-    share = min(0.5, 3 * tall / min(closer.shape[:2]))
+    place = around(best.digits, closer.shape, tall) if small else (0, 0, *closer.shape[1::-1])
+    part = closer[place[1]:place[3], place[0]:place[2]]
+    share = min(0.5, 3 * tall / min(part.shape[:2]))
     shares = share, max(0.12, share / 2) if share > 0.15 else 2 * share
-    page = yield from read_looks(closer, invert, shares, int(2.5 * tall))
+    page = yield from read_looks(part, invert, shares, int(2.5 * tall))
+    if page is not None:
+        page = page._replace(digits=[found._replace(box=place_back(found.box, place, closer.shape)) for found in page.digits])
     if page is not None and (best is None or page.score > best.score + (-0.05 if small else 0.1)):
         return page
     return best
+
+
+def around(digits, shape, tall):
+    """Return (left, top, right, bottom), in pixels of a picture of that shape, of the part of it where small digits, about so
+    tall, and their neighbours are: what is far from them tells nothing of their ink, and takes time."""
+    high, wide = shape[:2]
+    left, top, right, bottom = join(np.array([found.box for found in digits]) * (wide, high, wide, high), range(len(digits)))
+    margin = AROUND * tall
+    return max(int(left - margin), 0), max(int(top - margin), 0), min(int(right + margin), wide), min(int(bottom + margin), high)
+
+
+def place_back(box, place, shape):
+    """Return a box in 0..1 of the part of a picture at place, in pixels, in 0..1 of the picture of that shape."""
+    sides = np.tile((place[2] - place[0], place[3] - place[1]), 2)
+    return tuple(((np.array(box) * sides + np.tile(place[:2], 2)) / np.tile(shape[1::-1], 2)).tolist())
 
 
 def read_looks(array, invert, *looking):
@@ -425,16 +446,17 @@ def make_page(look, candidates, probabilities):
     mass = np.array([candidates.pieces.mass[list(candidates.groups[i])].sum() for i in chosen])
     lines = [line for line in lines if len(line) > 1 or len(mass) < 4 or mass[line[0]] > 0.35 * np.median(mass)]  # else a speck
     high, wide = look.mask.shape
-    digits = []
+    digits, ink = [], candidates.ink
     for n, line in enumerate(lines):
         for i in line:
             group, p = list(candidates.groups[chosen[i]]), probabilities[chosen[i]]
+            ink += (candidates.pieces.mass * (1 - edge_weight(candidates.pieces.at_edge)))[group].sum()
             bar = candidates.pieces.at_edge[group].max() > 1  # along a whole side
             weight = (candidates.pieces.mass * candidates.pieces.worth)[group].sum() * (0.3 if bar else 1)
             place = tuple(float(edge / side) for edge, side in zip(box[i], (wide, high, wide, high)))
             digits.append(Found(int(p.argmax()), float(p.max()), p, place, n, candidates.views[chosen[i]], float(weight)))
     unruled = WITHOUT_LINES if look.lines is not None else 0
-    return Page(digits, look.inverted, rate(digits, candidates.ink) + unruled, look.name)
+    return Page(digits, look.inverted, rate(digits, ink) + unruled, look.name)
 
 
 def rate(digits, ink):
