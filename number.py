@@ -364,7 +364,8 @@ def read_picture(image, invert=None):
                 best = turned._replace(digits=digits)
     if invert is None and (best is None or best.score < POOR):  # what seemed to be ink may be the table round a sheet
         other = yield from read_upright(see, full, best is None or not best.inverted)
-        if other is not None and other.score > (best.score if best else 0) + 0.4:
+        margin = 0.4 if best is not None and best.score > 0.3 else 0.25
+        if other is not None and other.score > (best.score if best else 0.15) + margin:
             best = other
     if best is None or best.score < LEAST:
         blank = next(picture.looks(see(COARSE), invert), None) is None
@@ -386,19 +387,33 @@ def read_upright(see, full, invert):
     height = digit_height(best, coarse.shape[:2]) if best is not None else 0
     if full <= 1.2 * COARSE or (height >= SMALL and best.score >= GOOD):
         return best
-    small = best is not None and height < SMALL
-    closer = see(int(min(full, FINE, TALL * COARSE / height)) if small else min(full, CLOSER))
-    tall = height * max(closer.shape) / COARSE if small else 60
-    place = around(best.digits, closer.shape, tall) if small else (0, 0, *closer.shape[1::-1])
-    part = closer[place[1]:place[3], place[0]:place[2]]
+    for _ in range(2):  # what is found closer may be small there, too
+        small = best is not None and height < SMALL
+        closer = see(int(min(full, FINE, TALL * COARSE / height)) if small else min(full, CLOSER))
+        tall = height * max(closer.shape) / COARSE if small else 60
+        page = yield from read_part(closer, around(best.digits, closer.shape, tall) if small else None, tall, invert)
+        if page is None or (best is not None and page.score <= best.score + (-0.05 if small else 0.1)):
+            break
+        best, height = page, digit_height(page, coarse.shape[:2])
+        if small or digit_height(page, closer.shape[:2]) > SMALL / 2:
+            break
+    return best
+
+
+def read_part(array, place, tall, invert):
+    """Read the part of an array at place, (left, top, right, bottom) in pixels, or all of it, in which digits are about so tall;
+    the generator returns a Page or None."""
+    left, top, right, bottom = place or (0, 0, array.shape[1], array.shape[0])
+    part = array[top:bottom, left:right]
     share = min(0.5, 3 * tall / min(part.shape[:2]))
     shares = share, max(0.12, share / 2) if share > 0.15 else 2 * share
     page = yield from read_looks(part, invert, shares, int(2.5 * tall))
-    if page is not None:
-        page = page._replace(digits=[found._replace(box=place_back(found.box, place, closer.shape)) for found in page.digits])
-    if page is not None and (best is None or page.score > best.score + (-0.05 if small else 0.1)):
+    if page is None or place is None:
         return page
-    return best
+    high, wide = array.shape[:2]
+    scale, start = np.tile(((right - left) / wide, (bottom - top) / high), 2), np.tile((left / wide, top / high), 2)
+    digits = [found._replace(box=tuple((np.array(found.box) * scale + start).tolist())) for found in page.digits]
+    return page._replace(digits=digits)
 
 
 def around(digits, shape, tall):
@@ -408,12 +423,6 @@ def around(digits, shape, tall):
     left, top, right, bottom = join(np.array([found.box for found in digits]) * (wide, high, wide, high), range(len(digits)))
     margin = AROUND * tall
     return max(int(left - margin), 0), max(int(top - margin), 0), min(int(right + margin), wide), min(int(bottom + margin), high)
-
-
-def place_back(box, place, shape):
-    """Return a box in 0..1 of the part of a picture at place, in pixels, in 0..1 of the picture of that shape."""
-    sides = np.tile((place[2] - place[0], place[3] - place[1]), 2)
-    return tuple(((np.array(box) * sides + np.tile(place[:2], 2)) / np.tile(shape[1::-1], 2)).tolist())
 
 
 def read_looks(array, invert, *looking):
@@ -451,8 +460,7 @@ def make_page(look, candidates, probabilities):
         for i in line:
             group, p = list(candidates.groups[chosen[i]]), probabilities[chosen[i]]
             ink += (candidates.pieces.mass * (1 - edge_weight(candidates.pieces.at_edge)))[group].sum()
-            bar = candidates.pieces.at_edge[group].max() > 1  # along a whole side
-            weight = (candidates.pieces.mass * candidates.pieces.worth)[group].sum() * (0.3 if bar else 1)
+            weight = (candidates.pieces.mass * candidates.pieces.worth)[group].sum()
             place = tuple(float(edge / side) for edge, side in zip(box[i], (wide, high, wide, high)))
             digits.append(Found(int(p.argmax()), float(p.max()), p, place, n, candidates.views[chosen[i]], float(weight)))
     unruled = WITHOUT_LINES if look.lines is not None else 0

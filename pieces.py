@@ -68,8 +68,9 @@ def sizes(box):
 
 
 def edge_weight(at_edge):
-    """Return how much a piece counts that lies along the picture's edge with that much of its length: a table, a finger."""
-    return np.where(at_edge > 0.35, 0.3, 1)
+    """Return how much a piece counts that lies along the picture's edge with that much of its length: a table, a finger; more
+    than its length is a bar along a whole side."""
+    return np.where(at_edge > 1, 0.1, np.where(at_edge > 0.35, 0.3, 1))
 
 
 def find_worth(pieces, soft, lines=None):
