@@ -139,7 +139,7 @@ def test_a_form_s_line_counts_less_than_a_digit_and_so_does_a_smudge_but_not_in_
     ink[60:140, 60:75] = ink[60:140, 120:135] = 1  # strokes
     line = ink.copy()
     line[5:195, 180:184] = 1
-    assert pieces.find_pieces(look_at(line)).worth.tolist() == [0.3, 1, 1]  # by their tops
+    assert pieces.find_pieces(look_at(line)).worth.tolist() == [1, 1, 0.3]  # from left to right
     soft = cv2.GaussianBlur(ink, (0, 0), 8)
     soft = np.maximum(soft / soft.max(), ink * (np.arange(200) < 100))  # one sharp, one a smudge
     sharp, smudge = sorted(pieces.find_pieces(look_at(soft)).worth.tolist(), reverse=True)
