@@ -183,9 +183,7 @@ def cut_touching(pieces, soft):
                 box.append(None), mass.append(0), origin.append(i)
             here[py, px] = each + 1
             box[each], mass[each] = outline(px + left, py + top), soft[py + top, px + left].sum()
-    more = np.zeros(len(box) - len(pieces.box))
-    return pieces._replace(box=np.array(box), mass=np.array(mass), origin=np.array(origin),
-                           at_edge=np.concatenate([pieces.at_edge, more]))
+    return pieces._replace(box=np.array(box), mass=np.array(mass), origin=np.array(origin), at_edge=pieces.at_edge[origin])
 
 
 def outline(x, y):

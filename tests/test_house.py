@@ -34,7 +34,7 @@ def reachable(room):
 
 
 def test_the_rooms_are_known():
-    assert {"cores", "draw", "distort", "hands", "mine", "mnist", "model", "number", "picture", "pieces", "plots",
+    assert {"cores", "draw", "distort", "groups", "hands", "mine", "mnist", "model", "number", "picture", "pieces", "plots",
             "predict", "recipe", "report", "sources", "train", "utils"} <= set(ROOMS)
 
 
@@ -54,7 +54,7 @@ def test_no_way_leads_back(room):
 def test_who_stays_apart():
     assert "predict" not in reachable("train") and "train" not in reachable("predict")
     assert neighbours("plots") == neighbours("picture") == neighbours("cores") == set()  # one is asked last, the other first
-    assert neighbours("number") == {"picture", "pieces"}
+    assert neighbours("number") == {"groups", "picture", "pieces"}
 
 
 def test_pictures_are_seen_without_a_network(run):

@@ -9,6 +9,7 @@ import pictures
 import pytest
 from PIL import Image, ImageOps
 
+import groups
 import number
 import pieces
 import predict
@@ -103,20 +104,20 @@ def test_a_box_is_turned_back(quarters):
 def test_the_cheapest_cover_is_the_cheapest(seed):
     rng = np.random.default_rng(seed)
     members = frozenset(range(5))
-    groups = [(frozenset(c), i) for i, c in enumerate(c for n in (1, 2, 3) for c in itertools.combinations(range(5), n))]
-    costs, skip = rng.uniform(0, 3, len(groups)), rng.uniform(0, 2, 5)
-    price, taken = number.cheapest_cover(members, groups, costs, skip)
+    sets = [(frozenset(c), i) for i, c in enumerate(c for n in (1, 2, 3) for c in itertools.combinations(range(5), n))]
+    costs, skip = rng.uniform(0, 3, len(sets)), rng.uniform(0, 2, 5)
+    price, taken = groups.cheapest_cover(members, sets, costs, skip)
 
     def cheapest(rest):  # by brute force
         if not rest:
             return 0.0
         first = min(rest)
         return min([skip[first] + cheapest(rest - {first})]
-                   + [costs[i] + cheapest(rest - group) for group, i in groups if first in group and group <= rest])
+                   + [costs[i] + cheapest(rest - group) for group, i in sets if first in group and group <= rest])
 
-    covered = [j for i in taken for j in groups[i][0]]
+    covered = [j for i in taken for j in sets[i][0]]
     assert len(covered) == len(set(covered)) and price == pytest.approx(cheapest(members))
-    assert number.thriftiest_cover(members, groups, costs, skip)[0] >= price - 1e-9
+    assert groups.thriftiest_cover(members, sets, costs, skip)[0] >= price - 1e-9
 
 
 def found(*boxes):
@@ -145,3 +146,60 @@ def test_a_form_s_line_counts_less_than_a_digit_and_so_does_a_smudge_but_not_in_
     sharp, smudge = sorted(pieces.find_pieces(look_at(soft)).worth.tolist(), reverse=True)
     assert sharp > 2 * smudge
     assert pieces.find_pieces(look_at(soft[50:150, 50:150])).worth.tolist() == [1, 1]
+
+
+def test_the_cheapest_cover_of_a_long_line_is_found():
+    """A line of forty digits, near one another: what is left of it from left to right is nearly always the same."""
+    sets = [(frozenset(range(i, i + n)), 4 * i + n - 1) for i in range(40) for n in (1, 2, 3, 4) if i + n <= 40]
+    costs, skip = np.random.default_rng(0).uniform(0, 3, 160), np.full(40, 2.0)
+    price, _ = groups.cheapest_cover(frozenset(range(40)), sets, costs, skip)
+    best = [0.0]
+    for i in range(40):
+        best.append(min([best[i] + 2] + [best[min(s)] + costs[k] for s, k in sets if max(s) == i]))
+    assert price == pytest.approx(best[-1])
+
+
+@pytest.mark.parametrize("lean", [-15, 0, 15])
+def test_a_cut_follows_the_valley_between_two_strokes(lean):
+    """Two discs, or strokes that lean to one side, joined by a bridge: the cut crosses the bridge and nothing else."""
+    ink = np.zeros((60, 90), dtype=np.uint8)
+    for x in (25, 62):
+        cv2.line(ink, (x - lean, 5), (x + lean, 55), 1, 7)
+    strokes = ink.copy()
+    cv2.line(ink, (25, 30), (62, 30), 1, 4)
+    (cuts,) = pieces.find_cuts([ink.astype(np.float32)])
+    right = np.arange(90) > cuts[0][:, None]
+    _, stroke = cv2.connectedComponents(strokes)
+    assert sorted(right[stroke == i].mean() for i in (1, 2)) == [0, 1]
+
+
+def test_a_rest_of_a_line_that_was_taken_out_counts_little_and_a_one_that_stands_on_it_does_not():
+    ink, lines = np.zeros((200, 200), dtype=np.float32), np.zeros((200, 200), dtype=bool)
+    ink[60:140, 30:38] = ink[60:140, 90:98] = 1
+    lines[141:144], lines[:55, 92:96] = True, True
+    seen = Look(ink, ink > 0.5, 1.0, True, lines, "")
+    assert pieces.find_pieces(seen).worth.tolist() == [1, 0.3]
+
+
+def test_ink_too_faint_for_a_look_counts_if_it_has_a_digits_size():
+    ink = np.zeros((200, 200), dtype=np.float32)
+    ink[60:140, 60:75] = 1
+    faint = ink.copy()
+    faint[60:140, 120:135] = 0.4
+    speck = ink.copy()
+    speck[60:70, 120:130] = 0.4
+    alone, with_faint, with_speck = (groups.find_candidates(look_at(each)).ink for each in (ink, faint, speck))
+    assert alone == with_speck < with_faint
+
+
+@pytest.mark.parametrize("size, at", [(1600, (0.2, 0.3)), (1400, (0.6, 0.7))])
+def test_small_writing_on_a_large_page_is_read_where_it_is(model, some, size, at):
+    line = side_by_side([some[i] for i in (2, 0, 6)], size=48)
+    page = Image.new(line.mode, (size, size), 255 if line.mode == "L" else (255, 255, 255))
+    corner = tuple(int(share * size) for share in at)
+    page.paste(line, corner)
+    (reading,) = predict.predict_images([page], model)
+    assert reading.text == "206"
+    for found in reading.digits:
+        assert corner[0] < found.box[0] * size < found.box[2] * size < corner[0] + line.width
+        assert corner[1] < found.box[1] * size < found.box[3] * size < corner[1] + line.height
