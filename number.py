@@ -210,7 +210,8 @@ def make_page(look, candidates, probabilities):
     for n, line in enumerate(lines):
         for i in line:
             group, p = list(candidates.groups[chosen[i]]), probabilities[chosen[i]]
-            ink += (candidates.pieces.mass * (1 - edge_weight(candidates.pieces.at_edge)))[group].sum()
+            if max(high, wide) > CUT_OUT:  # what lies along the edge counts in full if it is read
+                ink += (candidates.pieces.mass * (1 - edge_weight(candidates.pieces.at_edge)))[group].sum()
             weight = (candidates.pieces.mass * candidates.pieces.worth)[group].sum()
             place = tuple(float(edge / side) for edge, side in zip(box[i], (wide, high, wide, high)))
             digits.append(Found(int(p.argmax()), float(p.max()), p, place, n, candidates.views[chosen[i]], float(weight)))
