@@ -45,7 +45,7 @@ TWO = 1.5       # and to join what is two digits, most likely
 Candidates = namedtuple("Candidates", "groups boxes views pieces ink")
 Candidates.__doc__ = """Groups of pieces of ink that could be a digit.
 
-groups: list of tuples of pieces; boxes: int (N, 4), left, top, right, bottom in pixels, of the groups; views: list of uint8
+groups: tuples of pieces; boxes: int (N, 4), left, top, right, bottom in pixels, of the groups; views: list of uint8
 (28, 28), each group as MNIST frames it; pieces: a Pieces; ink: float, the mass of all the ink that is to be explained.
 """
 
@@ -69,14 +69,14 @@ def find_candidates(look):
     pieces = find_pieces(look)
     if pieces is None:
         return None
-    groups = [group for group in find_groups(pieces)
-              if sizes(join(pieces.box, group)[None]).max() >= max(0.3 * pieces.height, SMALLEST)]
-    if not groups:
+    least = max(0.3 * pieces.height, SMALLEST)
+    found = [(group, box) for group, box in find_groups(pieces) if max(box[2] - box[0], box[3] - box[1]) >= least]
+    if not found:
         return None
-    boxes = np.array([join(pieces.box, group) for group in groups])
+    groups, boxes = zip(*found)
     views = [frame_group(look, pieces, group, box) for group, box in zip(groups, boxes)]
     ink = (pieces.mass * edge_weight(pieces.at_edge)).sum() + 0.5 * pieces.bars + short_lines(look, pieces.height)
-    return Candidates(groups, boxes, views, pieces, float(ink))
+    return Candidates(groups, np.array(boxes), views, pieces, float(ink))
 
 
 def short_lines(look, height):
@@ -90,24 +90,25 @@ def short_lines(look, height):
     return int(mass[(np.maximum(wide, high) < 2.5 * height) & ~at_edge].sum())
 
 
-def join(box, group):
-    """Return the box round a group of pieces."""
-    group = list(group)
-    return np.concatenate([box[group, :2].min(axis=0), box[group, 2:].max(axis=0)])
+def join(a, b):
+    """Return the box round two boxes."""
+    return min(a[0], b[0]), min(a[1], b[1]), max(a[2], b[2]), max(a[3], b[3])
 
 
 def find_groups(pieces):
-    """Return all groups, sorted tuples, of up to AT_MOST pieces that hang together and have a digit's proportions."""
-    neighbours = [np.flatnonzero(row).tolist() for row in pieces.near]
-    found = {(i,) for i in range(len(pieces.box))}
+    """Return (group, its box) of all groups, sorted tuples, of up to AT_MOST pieces that hang together and have a digit's
+    proportions."""
+    boxes, neighbours = pieces.box.tolist(), [np.flatnonzero(row).tolist() for row in pieces.near]
+    found = {(i,): box for i, box in enumerate(boxes)}
     latest = found
     for _ in range(AT_MOST - 1):
-        grown = {tuple(sorted((*group, j))) for group in latest for i in group for j in neighbours[i] if j not in group}
-        latest = {group for group in grown - found if has_proportions(join(pieces.box, group), pieces.height)}
-        if len(found) + len(latest) > 8 * len(pieces.box) + 100:  # a thicket: larger groups are no digits
+        grown = {tuple(sorted((*group, j))): join(box, boxes[j])
+                 for group, box in latest.items() for i in group for j in neighbours[i] if j not in group}
+        latest = {group: box for group, box in grown.items() if group not in found and has_proportions(box, pieces.height)}
+        if len(found) + len(latest) > 8 * len(boxes) + 100:  # a thicket: larger groups are no digits
             break
         found = found | latest
-    return sorted(found)
+    return sorted(found.items())
 
 
 def has_proportions(box, height):
@@ -134,43 +135,45 @@ def shape_cost(box, height):
     return 6 * max(0, 0.55 - size) + 3 * max(0, size - 1.8) + 2 * max(0, wide / high - 1)
 
 
-def joint_cost(group, box, sure, pieces):
+def joint_cost(group, box, parts, height):
     """Return what it costs, in nats, to take these pieces and no others for one digit.
 
-    sure: bool (N,), the uncut pieces that the network is sure of by themselves. Of these, two that stand side by side are two
-    digits, most likely, and so are two connected pieces of full height, side by side or one above the other.
+    parts: of every piece, its box, its origin, into how many it was cut, and whether it was not cut and the network is sure of
+    it by itself. Of these, two that stand side by side are two digits, most likely, and so are two connected pieces of full
+    height, side by side or one above the other.
     """
-    if len(group) == 1 and (pieces.origin == pieces.origin[group[0]]).sum() == 1:
-        return 0
-    group = np.array(group)
-    origins = np.unique(pieces.origin[group])
-    left_over = CUT * (np.isin(pieces.origin, origins).sum() > len(group))  # a part of what was cut
-    if len(origins) == 1:
+    mine, connected, count = [parts[i] for i in group], {}, {}
+    for part, origin, cut_into, _ in mine:
+        connected[origin], count[origin] = join(connected.get(origin, part), part), cut_into
+    left_over = CUT * (sum(count.values()) > len(group))  # a part of what was cut
+    if len(connected) == 1:
         return left_over
-    high = box[3] - box[1]
-    size = sizes(np.array([join(pieces.box, group[pieces.origin[group] == origin]) for origin in origins]))
-    full = size[:, 1] > 0.8 * high
-    if max(high, box[2] - box[0]) > 1.5 * pieces.height:
-        full |= size.max(axis=1) > 0.8 * pieces.height
-    digits = sorted(pieces.box[group[sure[group]]].tolist())
+    wide, high = box[2] - box[0], box[3] - box[1]
+    large = max(high, wide) > 1.5 * height
+    full = [bottom - top > 0.8 * high or (large and max(right - left, bottom - top) > 0.8 * height)
+            for left, top, right, bottom in connected.values()]
+    digits = sorted(part for part, _, _, sure in mine if sure)
     beside = any(2 * (a[2] - b[0]) < min(a[2] - a[0], b[2] - b[0]) for a, b in itertools.pairwise(digits))
-    return left_over + TWO * (beside or full.sum() > 1)
+    return left_over + TWO * (beside or sum(full) > 1)
 
 
 def prices(candidates, probabilities):
     """Return (costs, skip), in nats: what each group costs as the digit that the network thinks likeliest, and each piece
     that is left out. The larger or heavier a piece, the dearer it is to leave out; smudges and edges are cheap."""
-    pieces = candidates.pieces
-    sure = np.bincount(pieces.origin)[pieces.origin] == 1  # not cut
-    for group, p in zip(candidates.groups, probabilities):
+    pieces, likeliest = candidates.pieces, probabilities.max(axis=1).tolist()
+    cut_into = np.bincount(pieces.origin)[pieces.origin]
+    sure = cut_into == 1
+    for group, p in zip(candidates.groups, likeliest):
         if len(group) == 1:
-            sure[group] &= p.max() > CLEAR
+            sure[group] &= p > CLEAR
+    parts = list(zip(pieces.box.tolist(), pieces.origin.tolist(), cut_into.tolist(), sure.tolist()))
     worth = np.minimum(pieces.worth / weighted_median(pieces.worth, pieces.mass), 1)
-    costs = [-math.log(max(p.max(), 1e-6)) + EACH + 1 - worth[list(group)].max() + shape_cost(box, pieces.height)
-             + joint_cost(group, box, sure, pieces)
-             for group, box, p in zip(candidates.groups, candidates.boxes, probabilities)]
+    each = worth.tolist()
+    costs = [-math.log(max(p, 1e-6)) + EACH + 1 - max(each[i] for i in group) + shape_cost(box, pieces.height)
+             + joint_cost(group, box, parts, pieces.height)
+             for group, box, p in zip(candidates.groups, candidates.boxes.tolist(), likeliest)]
     heavy = np.maximum(pieces.mass / weighted_median(pieces.mass, pieces.mass), sizes(pieces.box).max(axis=1) / pieces.height)
-    return costs, worth * SKIP * np.minimum(1.5, heavy) + 0.05
+    return costs, (worth * SKIP * np.minimum(1.5, heavy) + 0.05).tolist()
 
 
 def choose(candidates, probabilities):

@@ -368,32 +368,29 @@ def frame(ink, mask, level):
     The digit is fitted into 20x20 pixels, keeping its aspect ratio, and its centre of mass put in the middle of 28x28.
     Strokes thinner than PEN are widened first.
     """
-    left, top, right, bottom = bounds(mask)
-    size = max(right - left, bottom - top)
+    left, top, width, height = cv2.boundingRect(mask.view(np.uint8))
+    size = max(width, height)
     pen = stroke_width(mask)
     reach = max(1, round(REACH * size))  # fainter ink next to the digit's is the digit's too
     grow = max(0, round((PEN * size / 20 - pen) / 2))
     margin = reach + grow
-    window = slice(max(top - margin, 0), bottom + margin), slice(max(left - margin, 0), right + margin)
+    window = slice(max(top - margin, 0), top + height + margin), slice(max(left - margin, 0), left + width + margin)
     border = [margin] * 4
     mask, ink = (cv2.copyMakeBorder(array[window], *border, cv2.BORDER_CONSTANT) for array in (mask.view(np.uint8), ink))
     soft = np.minimum(ink / level, 1) * dilate(mask, reach)
-    soft[soft < FAINT] = 0
+    soft *= soft >= FAINT
     if grow:
         soft = dilate(soft, grow)
-    box = bounds(soft > 0)
-    picture = Image.fromarray((255 * soft).astype(np.uint8))
-    width, height = box[2] - box[0], box[3] - box[1]
-    scale = 20 / max(width, height)
-    fitted = picture.resize((max(1, round(width * scale)), max(1, round(height * scale))), Image.Resampling.BICUBIC, box=box)
-    fitted = np.asarray(fitted)
-    mass = fitted.sum(dtype=np.float64)
-    y = (fitted.sum(axis=1) @ np.arange(fitted.shape[0])) / mass
-    x = (fitted.sum(axis=0) @ np.arange(fitted.shape[1])) / mass
-    top = int(np.clip(round(13.5 - y), 0, 28 - fitted.shape[0]))
-    left = int(np.clip(round(13.5 - x), 0, 28 - fitted.shape[1]))
+    soft = (255 * soft).astype(np.uint8)
+    left, top, width, height = cv2.boundingRect(soft)
+    box, scale = (left, top, left + width, top + height), 20 / max(width, height)
+    width, height = max(1, round(width * scale)), max(1, round(height * scale))
+    fitted = np.asarray(Image.fromarray(soft).resize((width, height), Image.Resampling.BICUBIC, box=box))
+    mass = cv2.moments(fitted)
+    top = min(max(round(13.5 - mass["m01"] / mass["m00"]), 0), 28 - height)
+    left = min(max(round(13.5 - mass["m10"] / mass["m00"]), 0), 28 - width)
     framed = np.zeros((28, 28), dtype=np.uint8)
-    framed[top:top + fitted.shape[0], left:left + fitted.shape[1]] = fitted
+    framed[top:top + height, left:left + width] = fitted
     return framed
 
 
@@ -403,12 +400,6 @@ def quantile(array, share):
     return float(np.partition(array, index, axis=None)[index])
 
 
-def bounds(mask):
-    """Return (left, top, right, bottom), the last two exclusive, of the True pixels in mask."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
-
-
 def dilate(array, radius):
     """Return array (H, W) with each pixel the largest of those at most radius rows and columns away."""
     return cv2.dilate(array, np.ones((2 * radius + 1, 2 * radius + 1), dtype=np.uint8))
@@ -416,8 +407,8 @@ def dilate(array, radius):
 
 def stroke_width(mask):
     """Return the mean width in pixels of the strokes in mask: twice its area over the length of its outline."""
-    outline = ((mask[1:] != mask[:-1]).sum() + (mask[:, 1:] != mask[:, :-1]).sum()) * np.pi / 4  # of slanted edges too
-    return 2 * mask.sum() / max(outline, 1)
+    edges = np.count_nonzero(mask[1:] != mask[:-1]) + np.count_nonzero(mask[:, 1:] != mask[:, :-1])
+    return 2 * np.count_nonzero(mask) / max(edges * np.pi / 4, 1)  # of slanted edges too
 
 
 def stretch(ink):
