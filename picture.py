@@ -229,10 +229,11 @@ def subtract_paper(array, share):
     size = max(3, round(scale * width)), max(3, round(scale * height))
     small = cv2.resize(array, size, interpolation=cv2.INTER_AREA)
     paper = cv2.medianBlur((255 * small + 0.5).astype(np.uint8), max(3, int(share * min(size))) | 1)
-    lowest, highest = (cv2.resize(edge(paper, np.ones((3, 3), np.uint8)).astype(np.float32) / 255, (width, height))
-                       .reshape(array.shape) for edge in (cv2.erode, cv2.dilate))
-    brightness = highest.mean(axis=2)
-    return array - np.clip(array, lowest, highest), np.minimum(brightness / max(quantile(brightness, 0.9), 1e-6), 1)
+    ends = [edge(paper, np.ones((3, 3), np.uint8)).astype(np.float32) / 255 for edge in (cv2.erode, cv2.dilate)]
+    lowest, highest = (cv2.resize(end, (width, height)).reshape(array.shape) for end in ends)
+    brightness = ends[1].reshape(*size[::-1], -1).mean(axis=2)
+    light = np.minimum(brightness / max(quantile(brightness, 0.9), 1e-6), 1)
+    return array - np.clip(array, lowest, highest), cv2.resize(light, (width, height))
 
 
 PAPER_SIZE = 96  # pixels on the long side of the picture in which the paper is looked for: paper has no detail
@@ -251,7 +252,7 @@ def find_ink(difference, invert=None):
         along = difference[..., 0]
     else:
         pixels = difference.reshape(-1, channels)
-        strength = np.einsum("ij,ij->i", pixels, pixels)
+        strength = (pixels * pixels) @ np.ones(channels, dtype=np.float32)
         strong = pixels[strength >= quantile(strength, 0.98)]
         axis = np.linalg.eigh(strong.T @ strong)[1][:, -1].astype(np.float32)
         along = (pixels @ axis).reshape(difference.shape[:2])
@@ -396,8 +397,7 @@ def frame(ink, mask, level):
 
 def quantile(array, share):
     """Return the value that this share of array stays below or reaches."""
-    index = int(share * (array.size - 1))
-    return float(np.partition(array, index, axis=None)[index])
+    return float(np.sort(array, axis=None)[int(share * (array.size - 1))])  # partition() is slow where much of it is 0
 
 
 def dilate(array, radius):

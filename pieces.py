@@ -15,7 +15,7 @@ MANY = 400      # pieces: more are noise, or print
 Pieces = namedtuple("Pieces", "label box mass at_edge worth origin height near bars")
 Pieces.__doc__ = """Connected pieces of ink.
 
-label: int (H, W), 0 paper, piece i is i + 1; box: int (N, 4); mass: float (N,), in pixels of full ink; at_edge: float (N,),
+label: uint16 (H, W), 0 paper, piece i is i + 1; box: int (N, 4); mass: float (N,), in pixels of full ink; at_edge: float (N,),
 how much of its length lies on the picture's edge; worth: float (N,), see find_worth(); origin: int (N,), the connected piece that it is, or is
 a part of; height: float, that of a digit; near:
 bool (N, N), see find_near(); bars: float, the mass of long lines that something may hang on.
@@ -25,7 +25,8 @@ bool (N, N), see find_near(); bars: float, the mass of long lines that something
 def find_pieces(look):
     """Return the Pieces in a look that may be digits or parts of digits, or None if there are none, or far too many."""
     soft = np.minimum(look.ink / look.level, 1)
-    n, label, stats, _ = cv2.connectedComponentsWithStats(look.mask.view(np.uint8), connectivity=8)
+    short = cv2.CV_16U if look.mask.size < 2**18 else cv2.CV_32S  # faster; at most one in four pixels is a piece of its own
+    n, label, stats, _ = cv2.connectedComponentsWithStats(look.mask.view(np.uint8), connectivity=8, ltype=short)
     if n == 1:
         return None
     box = stats[1:, :4].astype(np.int64)
@@ -44,7 +45,7 @@ def find_pieces(look):
     if not keep.any() or keep.sum() > MANY:
         return None
     kept = np.flatnonzero(keep)
-    renumber = np.zeros(n, dtype=label.dtype)
+    renumber = np.zeros(n, dtype=np.uint16)
     renumber[kept + 1] = np.arange(1, len(kept) + 1)
     pieces = Pieces(renumber[label], box[kept], mass[kept], at_edge[kept], None, np.arange(len(kept)), height, None,
                     bars)
@@ -71,10 +72,10 @@ def find_worth(pieces, soft):
     worth = np.where(is_bar(pieces, soft.shape), 0.3, edge_weight(pieces.at_edge))
     if max(soft.shape) <= CUT_OUT:
         return worth
-    label, n = pieces.label.astype(np.float32), len(pieces.box)
-    rim = np.where(cv2.erode(label, SQUARE) == 0, pieces.label, 0)
+    label, n = pieces.label, len(pieces.box)
+    rim = label * (cv2.erode(label, SQUARE) == 0)
     near = cv2.dilate(label, SQUARE)
-    beyond = np.where(near == 0, cv2.dilate(near, SQUARE, iterations=2), 0).astype(np.int32)
+    beyond = cv2.dilate(near, SQUARE, iterations=2) * (near == 0)
     fading = average(soft, beyond, n) / np.maximum(average(soft, rim, n), 1e-6)
     return worth * (1 - np.clip((fading - FADING[0]) / (FADING[1] - FADING[0]), 0, 0.9))
 
@@ -94,7 +95,7 @@ SQUARE = np.ones((3, 3), np.uint8)
 
 def average(values, label, n):
     """Return the mean, float (n,), of values (H, W) over the pixels with label 1, 2, ... n, int (H, W); 0 if there are none."""
-    labelled = np.flatnonzero(label)
+    labelled = np.flatnonzero(label != 0)
     label = label.ravel()[labelled]
     counts = np.bincount(label, minlength=n + 1)[1:]
     return np.bincount(label, values.ravel()[labelled], n + 1)[1:] / np.maximum(counts, 1)
@@ -170,15 +171,14 @@ def find_cuts(mask, most=3):
     height, width = mask.shape
     y, x = np.nonzero(mask)
     pen = stroke_width(mask)
-    crossed = []
+    crossed, first, last = [], int(0.2 * height), int(width - 0.2 * height)
     for slope in (-0.5, -0.25, 0, 0.25, 0.5):
         column = np.clip(np.round(x + slope * (y - height / 2)).astype(int), 0, width - 1)
         ink = np.bincount(column, minlength=width)
-        crossed += [(ink[at] + 0.2 * abs(slope) * pen, at, slope) for at in range(int(0.2 * height), int(width - 0.2 * height))]
+        price = ink[first:last] + 0.2 * abs(slope) * pen
+        crossed += [(price[at], first + at, slope) for at in np.flatnonzero(price <= 2.2 * pen).tolist()]
     cuts = []
-    for ink, at, slope in sorted(crossed):
-        if ink > 2.2 * pen or len(cuts) == most:
-            break
-        if all(abs(at - other) > 0.25 * height for other, _ in cuts):
+    for _, at, slope in sorted(crossed):
+        if len(cuts) < most and all(abs(at - other) > 0.25 * height for other, _ in cuts):
             cuts.append((at, slope))
     return sorted(cuts)
