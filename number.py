@@ -17,12 +17,11 @@ import itertools
 import math
 from collections import namedtuple
 
-import cv2
 import numpy as np
 
 import picture
 from picture import NoDigit
-from pieces import CUT_OUT, edge_weight, find_pieces, sizes, weighted_median
+from pieces import CUT_OUT, components, edge_weight, find_pieces, sizes, weighted_median
 
 COARSE = 256    # pixels on the long side of the first look: strokes shaded with a pencil close up
 CLOSER = 512    # of a closer look at large digits,
@@ -84,10 +83,10 @@ def short_lines(look, height):
     end before the picture's edge."""
     if look.lines is None:
         return 0
-    _, _, stats, _ = cv2.connectedComponentsWithStats(look.lines.view(np.uint8), connectivity=8)
-    left, top, wide, high, mass = stats[1:].T
-    at_edge = (left == 0) | (top == 0) | (left + wide == look.mask.shape[1]) | (top + high == look.mask.shape[0])
-    return int(mass[(np.maximum(wide, high) < 2.5 * height) & ~at_edge].sum())
+    _, _, which, box = components(look.lines)
+    high, wide = look.lines.shape
+    at_edge = (box[:, :2] == 0).any(axis=1) | (box[:, 2:] == (wide, high)).any(axis=1)
+    return int(np.bincount(which, minlength=len(box))[(sizes(box).max(axis=1) < 2.5 * height) & ~at_edge].sum())
 
 
 def join(a, b):
@@ -391,6 +390,8 @@ def rate(digits, ink):
 
 def overlap(digits):
     """Return how far digits' boxes lie in one another, 0..1, on average: parts of one digit do, digits side by side hardly."""
+    if len(digits) == 1:
+        return 0
     boxes = np.array([found.box for found in digits])
     both = np.minimum(boxes[:, None, 2:], boxes[None, :, 2:]) - np.maximum(boxes[:, None, :2], boxes[None, :, :2])
     area = sizes(boxes).prod(axis=1)

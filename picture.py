@@ -253,7 +253,7 @@ def find_ink(difference, invert=None):
     else:
         pixels = difference.reshape(-1, channels)
         strength = (pixels * pixels) @ np.ones(channels, dtype=np.float32)
-        strong = pixels[strength >= quantile(strength, 0.98)]
+        strong = pixels[np.flatnonzero(strength >= quantile(strength, 0.98))]
         axis = np.linalg.eigh(strong.T @ strong)[1][:, -1].astype(np.float32)
         along = (pixels @ axis).reshape(difference.shape[:2])
     darker = axis.sum() if channels == 1 else axis @ LUMA
@@ -290,7 +290,7 @@ def looks(array, invert=None, shares=(0.5, 0.25, 1.0), length=None):
         lines = find_ruling(found[first + 1].mask, length)
         for look in found[first:first + len(THRESHOLDS)]:
             ruled = lines & look.mask
-            if ruled.sum() > 0.05 * look.mask.sum():
+            if np.count_nonzero(ruled) > 0.05 * np.count_nonzero(look.mask):
                 yield look._replace(mask=look.mask & ~lines, lines=ruled, name=f"{look.name}; without ruled lines")
 
 
@@ -342,8 +342,9 @@ def find_ruling(mask, length):
             level = cv2.warpAffine(pixels, shear, (width, height), flags=cv2.INTER_NEAREST) if slope else pixels
             level = cv2.morphologyEx(cv2.dilate(level, np.ones((3, 1), np.uint8)), cv2.MORPH_CLOSE,
                                      np.ones((1, max(3, length // 10)), np.uint8))
-            run = cv2.morphologyEx(level, cv2.MORPH_OPEN, np.ones((1, length), np.uint8))
+            run = cv2.boxFilter(level, cv2.CV_16U, (length, 1), normalize=False, borderType=cv2.BORDER_REPLICATE) == length
             if run.any():
+                run = cv2.dilate(run.view(np.uint8), np.ones((1, length), np.uint8))
                 back = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
                 runs |= cv2.warpAffine(run, shear, (width, height), flags=back) if slope else run
         runs &= pixels
