@@ -140,6 +140,8 @@ def may_be_writing(box, mass, shape):
 
 def find_near(pieces):
     """Return bool (N, N): pieces so near to one another that they may be parts of one digit."""
+    if len(pieces.box) == 1:
+        return np.zeros((1, 1), dtype=bool)
     box, size = pieces.box, sizes(pieces.box).max(axis=1)
     apart = np.maximum(box[:, None, :2] - box[None, :, 2:], box[None, :, :2] - box[:, None, 2:]).max(axis=2)
     near = apart <= 0.3 * np.maximum(size[:, None], size[None, :])
@@ -185,14 +187,14 @@ def find_cuts(mask, most=3):
     height, width = mask.shape
     y, x = np.nonzero(mask)
     pen = stroke_width(mask)
-    crossed, first, last = [], int(0.2 * height), int(width - 0.2 * height)
-    for slope in (-0.5, -0.25, 0, 0.25, 0.5):
-        column = np.clip(np.round(x + slope * (y - height / 2)).astype(int), 0, width - 1)
-        ink = np.bincount(column, minlength=width)
-        price = ink[first:last] + 0.2 * abs(slope) * pen
-        crossed += [(price[at], first + at, slope) for at in np.flatnonzero(price <= 2.2 * pen).tolist()]
+    slopes = np.array([[-0.5], [-0.25], [0], [0.25], [0.5]])
+    first, last = int(0.2 * height), int(width - 0.2 * height)
+    column = np.clip(np.rint(x + slopes * (y - height / 2)).astype(int), 0, width - 1) + width * np.arange(len(slopes))[:, None]
+    ink = np.bincount(column.ravel(), minlength=width * len(slopes)).reshape(-1, width)  # that each line crosses
+    price = ink[:, first:last] + 0.2 * abs(slopes) * pen
+    row, at = np.nonzero(price <= 2.2 * pen)
     cuts = []
-    for _, at, slope in sorted(crossed):
+    for _, at, slope in sorted(zip(price[row, at].tolist(), (first + at).tolist(), slopes[row, 0].tolist())):
         if len(cuts) < most and all(abs(at - other) > 0.25 * height for other, _ in cuts):
             cuts.append((at, slope))
     return sorted(cuts)
