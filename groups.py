@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 import picture
-from pieces import edge_weight, find_pieces, sizes, weighted_median
+from pieces import components, edge_weight, find_pieces, sizes, weighted_median
 
 AT_MOST = 4     # pieces in one digit,
 BROKEN = 12     # or this many, if they lie in the box of as few
@@ -78,10 +78,10 @@ def short_lines(look, height):
     end before the picture's edge."""
     if look.lines is None:
         return 0
-    _, _, stats, _ = cv2.connectedComponentsWithStats(look.lines.view(np.uint8), connectivity=8)
-    left, top, wide, high, mass = stats[1:].T
-    at_edge = (left == 0) | (top == 0) | (left + wide == look.mask.shape[1]) | (top + high == look.mask.shape[0])
-    return int(mass[(np.maximum(wide, high) < 2.5 * height) & ~at_edge].sum())
+    _, _, which, box = components(look.lines)
+    high, wide = look.lines.shape
+    at_edge = (box[:, :2] == 0).any(axis=1) | (box[:, 2:] == (wide, high)).any(axis=1)
+    return int(np.bincount(which, minlength=len(box))[(sizes(box).max(axis=1) < 2.5 * height) & ~at_edge].sum())
 
 
 def join(box, group):
@@ -152,7 +152,7 @@ def frame_group(look, pieces, group, box):
 
 
 def shape_cost(box, height, digit):
-    """Return what a digit's shape costs, in nats: much smaller or larger than the others, of that height, or wider than is usual."""
+    """Return what a digit's shape costs, in nats: smaller or larger than the others, of that height, or wider than usual."""
     wide, high = box[2] - box[0], box[3] - box[1]
     size = max(wide, high) / height
     return 6 * max(0, 0.55 - size) + 3 * max(0, size - 1.8) + 4 * max(0, wide / high - WIDEST[digit])

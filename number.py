@@ -178,8 +178,11 @@ def around(digits, shape, tall):
 
 def read_looks(array, invert, *looking):
     """Read an array, float (H, W, C), in looks until one is clear; it returns the best Page, or None."""
-    best = None
+    best, seen = None, []
     for look in picture.looks(array, invert, *looking):
+        if any(np.array_equal(look.mask, mask) and abs(look.level - level) < 0.1 * level for mask, level in seen):
+            continue  # the same pieces again
+        seen.append((look.mask, look.level))
         candidates = find_candidates(look)
         if candidates is None:
             continue
@@ -230,6 +233,8 @@ def rate(digits, ink):
 
 def overlap(digits):
     """Return how far digits' boxes lie in one another, 0..1, on average: parts of one digit do, digits side by side hardly."""
+    if len(digits) == 1:
+        return 0
     boxes = np.array([found.box for found in digits])
     both = np.minimum(boxes[:, None, 2:], boxes[None, :, 2:]) - np.maximum(boxes[:, None, :2], boxes[None, :, :2])
     area = sizes(boxes).prod(axis=1)

@@ -229,10 +229,11 @@ def subtract_paper(array, share):
     size = max(3, round(scale * width)), max(3, round(scale * height))
     small = cv2.resize(array, size, interpolation=cv2.INTER_AREA)
     paper = cv2.medianBlur((255 * small + 0.5).astype(np.uint8), max(3, int(share * min(size))) | 1)
-    lowest, highest = (cv2.resize(edge(paper, np.ones((3, 3), np.uint8)).astype(np.float32) / 255, (width, height))
-                       .reshape(array.shape) for edge in (cv2.erode, cv2.dilate))
-    brightness = highest.mean(axis=2)
-    return array - np.clip(array, lowest, highest), np.minimum(brightness / max(quantile(brightness, 0.9), 1e-6), 1)
+    ends = [edge(paper, np.ones((3, 3), np.uint8)).astype(np.float32) / 255 for edge in (cv2.erode, cv2.dilate)]
+    lowest, highest = (cv2.resize(end, (width, height)).reshape(array.shape) for end in ends)
+    brightness = ends[1].reshape(*size[::-1], -1).mean(axis=2)
+    light = np.minimum(brightness / max(quantile(brightness, 0.9), 1e-6), 1)
+    return array - np.clip(array, lowest, highest), cv2.resize(light, (width, height))
 
 
 PAPER_SIZE = 96  # pixels on the long side of the picture in which the paper is looked for: paper has no detail
@@ -251,8 +252,8 @@ def find_ink(difference, invert=None):
         along = difference[..., 0]
     else:
         pixels = difference.reshape(-1, channels)
-        strength = np.einsum("ij,ij->i", pixels, pixels)
-        strong = pixels[strength >= quantile(strength, 0.98)]
+        strength = (pixels * pixels) @ np.ones(channels, dtype=np.float32)
+        strong = pixels[np.flatnonzero(strength >= quantile(strength, 0.98))]
         axis = np.linalg.eigh(strong.T @ strong)[1][:, -1].astype(np.float32)
         along = (pixels @ axis).reshape(difference.shape[:2])
     darker = axis.sum() if channels == 1 else axis @ LUMA
@@ -289,7 +290,7 @@ def looks(array, invert=None, shares=(0.5, 0.25, 1.0), length=None):
         lines = find_ruling(found[first + 1].mask, length)
         for look in found[first:first + len(THRESHOLDS)]:
             ruled = lines & look.mask
-            if ruled.sum() > 0.05 * look.mask.sum():
+            if np.count_nonzero(ruled) > 0.05 * np.count_nonzero(look.mask):
                 yield look._replace(mask=look.mask & ~lines, lines=ruled, name=f"{look.name}; without ruled lines")
 
 
@@ -341,8 +342,9 @@ def find_ruling(mask, length):
             level = cv2.warpAffine(pixels, shear, (width, height), flags=cv2.INTER_NEAREST) if slope else pixels
             level = cv2.morphologyEx(cv2.dilate(level, np.ones((3, 1), np.uint8)), cv2.MORPH_CLOSE,
                                      np.ones((1, max(3, length // 10)), np.uint8))
-            run = cv2.morphologyEx(level, cv2.MORPH_OPEN, np.ones((1, length), np.uint8))
+            run = cv2.boxFilter(level, cv2.CV_16U, (length, 1), normalize=False, borderType=cv2.BORDER_REPLICATE) == length
             if run.any():
+                run = cv2.dilate(run.view(np.uint8), np.ones((1, length), np.uint8))
                 back = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
                 runs |= cv2.warpAffine(run, shear, (width, height), flags=back) if slope else run
         runs &= pixels
@@ -368,45 +370,35 @@ def frame(ink, mask, level):
     The digit is fitted into 20x20 pixels, keeping its aspect ratio, and its centre of mass put in the middle of 28x28.
     Strokes thinner than PEN are widened first.
     """
-    left, top, right, bottom = bounds(mask)
-    size = max(right - left, bottom - top)
+    left, top, width, height = cv2.boundingRect(mask.view(np.uint8))
+    size = max(width, height)
     pen = stroke_width(mask)
     reach = max(1, round(REACH * size))  # fainter ink next to the digit's is the digit's too
     grow = max(0, round((PEN * size / 20 - pen) / 2))
     margin = reach + grow
-    window = slice(max(top - margin, 0), bottom + margin), slice(max(left - margin, 0), right + margin)
+    window = slice(max(top - margin, 0), top + height + margin), slice(max(left - margin, 0), left + width + margin)
     border = [margin] * 4
     mask, ink = (cv2.copyMakeBorder(array[window], *border, cv2.BORDER_CONSTANT) for array in (mask.view(np.uint8), ink))
     soft = np.minimum(ink / level, 1) * dilate(mask, reach)
-    soft[soft < FAINT] = 0
+    soft *= soft >= FAINT
     if grow:
         soft = dilate(soft, grow)
-    box = bounds(soft > 0)
-    picture = Image.fromarray((255 * soft).astype(np.uint8))
-    width, height = box[2] - box[0], box[3] - box[1]
-    scale = 20 / max(width, height)
-    fitted = picture.resize((max(1, round(width * scale)), max(1, round(height * scale))), Image.Resampling.BICUBIC, box=box)
-    fitted = np.asarray(fitted)
-    mass = fitted.sum(dtype=np.float64)
-    y = (fitted.sum(axis=1) @ np.arange(fitted.shape[0])) / mass
-    x = (fitted.sum(axis=0) @ np.arange(fitted.shape[1])) / mass
-    top = int(np.clip(round(13.5 - y), 0, 28 - fitted.shape[0]))
-    left = int(np.clip(round(13.5 - x), 0, 28 - fitted.shape[1]))
+    soft = (255 * soft).astype(np.uint8)
+    left, top, width, height = cv2.boundingRect(soft)
+    box, scale = (left, top, left + width, top + height), 20 / max(width, height)
+    width, height = max(1, round(width * scale)), max(1, round(height * scale))
+    fitted = np.asarray(Image.fromarray(soft).resize((width, height), Image.Resampling.BICUBIC, box=box))
+    mass = cv2.moments(fitted)
+    top = min(max(round(13.5 - mass["m01"] / mass["m00"]), 0), 28 - height)
+    left = min(max(round(13.5 - mass["m10"] / mass["m00"]), 0), 28 - width)
     framed = np.zeros((28, 28), dtype=np.uint8)
-    framed[top:top + fitted.shape[0], left:left + fitted.shape[1]] = fitted
+    framed[top:top + height, left:left + width] = fitted
     return framed
 
 
 def quantile(array, share):
     """Return the value that this share of array stays below or reaches."""
-    index = int(share * (array.size - 1))
-    return float(np.partition(array, index, axis=None)[index])
-
-
-def bounds(mask):
-    """Return (left, top, right, bottom), the last two exclusive, of the True pixels in mask."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+    return float(np.sort(array, axis=None)[int(share * (array.size - 1))])  # partition() is slow where much of it is 0
 
 
 def dilate(array, radius):
@@ -416,8 +408,8 @@ def dilate(array, radius):
 
 def stroke_width(mask):
     """Return the mean width in pixels of the strokes in mask: twice its area over the length of its outline."""
-    outline = ((mask[1:] != mask[:-1]).sum() + (mask[:, 1:] != mask[:, :-1]).sum()) * np.pi / 4  # of slanted edges too
-    return 2 * mask.sum() / max(outline, 1)
+    edges = np.count_nonzero(mask[1:] != mask[:-1]) + np.count_nonzero(mask[:, 1:] != mask[:, :-1])
+    return 2 * np.count_nonzero(mask) / max(edges * np.pi / 4, 1)  # of slanted edges too
 
 
 def stretch(ink):

@@ -66,9 +66,26 @@ def predict_images(images, model=None, invert=None, checkpoint=utils.CHECKPOINT,
     LeNetError only if the checkpoint can't be loaded.
     """
     model = load_model(model, checkpoint, device)
-    images, readings = iter([images] if is_one(images) else images), []
-    while some := list(itertools.islice(images, AT_ONCE)):
-        readings += read_together(some, model, invert, shown)
+    sources, readings, wanted = enumerate([images] if is_one(images) else images), [], {}
+
+    def go_on(i, reader, probabilities):
+        try:
+            wanted[i] = reader, reader.send(probabilities)
+        except StopIteration as stop:
+            readings[i] = stop.value
+        except PictureError as error:
+            readings[i] = error
+
+    while (new := list(itertools.islice(sources, AT_ONCE - len(wanted)))) or wanted:
+        for i, source in new:  # in the place of those that are finished
+            readings.append(None)
+            go_on(i, see(source, invert, shown), None)
+        asked, start = list(wanted.items()), 0
+        wanted.clear()
+        probabilities = read_views(model, [view for _, (_, views) in asked for view in views]) if asked else None
+        for i, (reader, views) in asked:
+            go_on(i, reader, probabilities[start:start + len(views)])
+            start += len(views)
     return readings
 
 
@@ -76,31 +93,6 @@ def is_one(images):
     """Say whether images is a picture by itself, and no iterable of pictures, though a file or an array can be iterated, too."""
     return (isinstance(images, (str, bytes, os.PathLike)) or not hasattr(images, "__iter__")
             or any(hasattr(images, name) for name in ("read", "__array__", "__array_interface__")))
-
-
-def read_together(images, model, invert, shown):
-    """Do what predict_images() does, for a few images: what each of them wants read goes through the network in one batch."""
-    results, readers, wanted = [None] * len(images), {}, {}
-
-    def go_on(i, probabilities):
-        try:
-            wanted[i] = readers[i].send(probabilities)
-        except StopIteration as stop:
-            results[i] = stop.value
-        except PictureError as error:
-            results[i] = error
-
-    for i, source in enumerate(images):
-        readers[i] = see(source, invert, shown)
-        go_on(i, None)
-    while wanted:
-        asked, wanted = wanted, {}
-        probabilities = read_views(model, [view for views in asked.values() for view in views])
-        start = 0
-        for i, views in asked.items():
-            go_on(i, probabilities[start:start + len(views)])
-            start += len(views)
-    return results
 
 
 def see(source, invert, shown):

@@ -157,9 +157,9 @@ def test_of_endless_pictures_only_some_are_in_memory(seven, model):
                 raise KeyboardInterrupt
             yield seven
 
-    read, read_together = [], predict.read_together
+    read, read_views = [], predict.read_views
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(predict, "read_together", lambda some, *rest: read.append(len(asked)) or read_together(some, *rest))
+        patch.setattr(predict, "read_views", lambda *some: read.append(len(asked)) or read_views(*some))
         predict.predict_images(endless(), model)
     assert read == [32, 64, 96]
 
