@@ -379,7 +379,7 @@ def make_page(look, candidates, probabilities):
             place = tuple(float(edge / side) for edge, side in zip(box[i], (wide, high, wide, high)))
             digits.append(Found(int(p.argmax()), float(p.max()), p, place, n, candidates.views[chosen[i]], float(weight)))
     unruled = WITHOUT_LINES if look.lines is not None else 0
-    doubt = doubt_of(look, candidates.pieces.label, [piece for i in chosen for piece in candidates.groups[i]])
+    doubt = doubt_of(look, candidates.pieces, [piece for i in chosen for piece in candidates.groups[i]])
     return Page(digits, look.inverted, rate(digits, candidates.ink) + unruled, look.name, doubt)
 
 

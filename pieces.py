@@ -83,7 +83,7 @@ def find_worth(pieces, soft):
     A pen's stroke ends within a pixel or two: next to its rim there is hardly any ink left. A shadow, a crease or a stain
     fades slowly. soft: float (H, W), ink in units of full ink.
     """
-    worth = np.where(is_bar(pieces, soft.shape), 0.3, edge_weight(pieces.at_edge)) / np.maximum(leaves(pieces) - 3, 1)
+    worth = np.where(is_bar(pieces, soft.shape), 0.3, edge_weight(pieces.at_edge)) / np.maximum(crossings(pieces) - 1, 1)
     if max(soft.shape) <= CUT_OUT:
         return worth
     label, n = pieces.label, len(pieces.box)
@@ -94,12 +94,13 @@ def find_worth(pieces, soft):
     return worth * (1 - np.clip((fading - FADING[0]) / (FADING[1] - FADING[0]), 0, 0.9))
 
 
-def doubt_of(look, label, chosen):
-    """Return how doubtful it is, 0 .. 3, in the unit of a score, that the chosen pieces of ink are written at all.
+def doubt_of(look, pieces, chosen):
+    """Return how doubtful it is, 0 .. 4, in the unit of a score, that the chosen pieces of ink are written at all.
 
-    What hardly stands out from the paper's grain may be grain, and what goes on faintly beyond its rim falling light: on an
-    empty page, a digit is made of these. label: int (H, W), as in Pieces; chosen: list of pieces.
+    What hardly stands out from the paper's grain may be grain, what goes on faintly beyond its rim falling light, and what
+    lies along the picture's edge its dark corner: an empty page's digits are made of these. chosen: list of pieces.
     """
+    label = pieces.label
     if max(label.shape) <= 64:  # strokes are as fine as grain, and as soft as light
         return 0.0
     ink = np.isin(label, np.array(chosen) + 1).view(np.uint8)
@@ -107,7 +108,8 @@ def doubt_of(look, label, chosen):
     rim = soft[(ink > 0) & (cv2.erode(ink, SQUARE) == 0)]
     beyond = soft[dilate(ink, 6) > dilate(ink, 3)]
     fading = beyond.mean() / rim.mean() if len(rim) and len(beyond) else 0
-    return 3 * look.noise / look.level + 2 * max(0, float(fading) - 0.1)
+    along = np.average(pieces.at_edge[chosen], weights=pieces.mass[chosen])
+    return 3 * look.noise / look.level + 2 * max(0, float(fading) - 0.1) + max(0, float(along) - 0.35)
 
 
 def is_bar(pieces, shape):
@@ -118,11 +120,15 @@ def is_bar(pieces, shape):
     return spans & (long > 6 * thin) & (long > 1.15 * pieces.height)
 
 
-def leaves(pieces):
-    """Return int (N,): at how many places each piece leaves the picture. Few are more than two: a digit's; a grid's are many."""
-    label = pieces.label
-    rim = np.concatenate([label[0], label[1:, -1], label[-1, -2::-1], label[-2:0:-1, 0]])
-    return np.bincount(rim[rim != np.roll(rim, 1)], minlength=len(pieces.box) + 1)[1:]
+def crossings(pieces):
+    """Return int (N,): at how many places each connected piece leaves the picture at its left and right side, or above and
+    below, whichever are fewer: a digit, or a line of them, at two at most, a grid at many."""
+    label, fewest = pieces.label, None
+    for sides in ((label[:, 0], label[:, -1]), (label[0], label[-1])):
+        begins = np.concatenate([side[np.flatnonzero(np.diff(side, prepend=0))] for side in sides])
+        places = np.bincount(pieces.origin[begins[begins > 0] - 1], minlength=len(pieces.box))
+        fewest = places if fewest is None else np.minimum(fewest, places)
+    return fewest[pieces.origin]
 
 
 CUT_OUT = 160  # pixels: a picture as small was cut out round its digit, and is soft all over if it was enlarged before
