@@ -101,7 +101,7 @@ def doubt_of(look, pieces, chosen):
     lies along the picture's edge its dark corner: an empty page's digits are made of these. chosen: list of pieces.
     """
     label = pieces.label
-    if max(label.shape) <= 64:  # strokes are as fine as grain, and as soft as light
+    if max(label.shape) <= CUT_OUT:  # strokes are as soft as light, and all lies near the edge
         return 0.0
     ink = np.isin(label, np.array(chosen) + 1).view(np.uint8)
     soft = np.minimum(look.ink / look.level, 1)
