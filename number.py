@@ -21,7 +21,7 @@ import numpy as np
 import picture
 from groups import choose, find_candidates, join
 from picture import NoDigit
-from pieces import CUT_OUT, edge_weight, sizes, weighted_median
+from pieces import CUT_OUT, doubt_of, edge_weight, sizes, weighted_median
 
 COARSE = 256    # pixels on the long side of the first look: strokes shaded with a pencil close up
 CLOSER = 512    # of a closer look at large digits,
@@ -43,9 +43,9 @@ digit: 0..9; probability: 0..1; probabilities: float (10,); box: (left, top, rig
 line: int, counted from 0; view: uint8 (28, 28), what the network saw; mass: float, in pixels of full ink.
 """
 
-Page = namedtuple("Page", "digits inverted score look")
+Page = namedtuple("Page", "digits inverted score look doubt")
 Page.__doc__ = """What was read in a picture: digits, list of Found in reading order; inverted as in Look; score: see rate(); look: the Look's
-name."""
+name; doubt: see pieces.doubt_of()."""
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -118,7 +118,7 @@ def read_picture(image, invert=None):
         margin = 0.4 if best is not None and best.score > 0.3 else 0.25  # less where nothing is lost
         if other is not None and other.score > (best.score if best else 0.15) + margin:
             best = other
-    if best is None or best.score < LEAST:
+    if best is None or best.score - best.doubt < LEAST:
         blank = next(picture.looks(see(COARSE), invert), None) is None
         raise NoDigit("no digit found: " + ("the picture is blank" if blank else "nothing in it looks like a digit"))
     return best
@@ -219,7 +219,8 @@ def make_page(look, candidates, probabilities):
             place = tuple(float(edge / side) for edge, side in zip(box[i], (wide, high, wide, high)))
             digits.append(Found(int(p.argmax()), float(p.max()), p, place, n, candidates.views[chosen[i]], float(weight)))
     unruled = WITHOUT_LINES if look.lines is not None else 0
-    return Page(digits, look.inverted, rate(digits, ink) + unruled, look.name)
+    doubt = doubt_of(look, candidates.pieces, [piece for i in chosen for piece in candidates.groups[i]])
+    return Page(digits, look.inverted, rate(digits, ink) + unruled, look.name, doubt)
 
 
 def rate(digits, ink):

@@ -12,6 +12,7 @@ pure function, in the order in which it is applied.
 
 import contextlib
 import logging
+import math
 import os
 from collections import namedtuple
 
@@ -24,12 +25,12 @@ DRAFT = 1024              # pixels that a JPEG keeps on its long side, at least,
 
 SILENCE = logging.NullHandler()
 
-Look = namedtuple("Look", "ink mask level inverted lines name")
+Look = namedtuple("Look", "ink mask level inverted lines name noise", defaults=[0.0])
 Look.__doc__ = """One way to see what is ink in a picture.
 
 ink: float32 (H, W), how far a pixel is from its paper, 0 paper; mask: bool (H, W), what counts as ink; level: float, the
 strength of full ink; inverted: True if ink is darker than its paper; lines: bool (H, W), the ruled lines that were taken
-out of mask, or None; name: str, the look in words, for people.
+out of mask, or None; name: str, the look in words, for people; noise: float, the paper's grain in the unit of level.
 """
 
 
@@ -264,6 +265,16 @@ def find_ink(difference, invert=None):
     return np.maximum(sign * along, 0), bool(sign * darker < 0)
 
 
+def grain(array):
+    """Return the standard deviation of the noise and grain in array, float (H, W, C), along a unit vector of colour.
+
+    Taken from the median difference of pixels two apart: strokes are in few places, and falling light differs by little.
+    """
+    grey = array.mean(axis=2)
+    apart = np.abs(grey[:, 2:] - grey[:, :-2])
+    return math.sqrt(array.shape[2]) * quantile(apart, 0.5) / 0.954 if apart.size else 0.0  # 0.954: of a normal distribution
+
+
 def looks(array, invert=None, shares=(0.5, 0.25, 1.0), length=None):
     """Yield each Look at array, float (H, W, C): the ink of papers of several sizes, at THRESHOLDS, without lines at last.
 
@@ -271,18 +282,18 @@ def looks(array, invert=None, shares=(0.5, 0.25, 1.0), length=None):
     that of the shortest ruled line.
     """
     length = length or max(10, int(0.4 * min(array.shape[:2])))
-    found = []
+    found, noise = [], grain(array)
     for share in shares:
         difference, light = subtract_paper(array, share)
         ink, inverted = find_ink(difference, invert)
         if inverted:
             ink = ink / np.maximum(light, 0.4)  # in a shadow all is darker by the same factor, the ink's contrast too
         level = quantile(ink, 0.999)
-        if level < MIN_CONTRAST:
+        if level < max(MIN_CONTRAST, PURE_NOISE * noise):
             continue
         what = f"what is {'darker' if inverted else 'lighter'} than the paper within {share:.2g} of the picture"
         for mask, how in zip(find_masks(ink / level), ("half of full ink or more", "a third or more", "faint ink too")):
-            found.append(Look(ink, mask, level, inverted, None, f"{what}; {how}"))
+            found.append(Look(ink, mask, level, inverted, None, f"{what}; {how}", noise))
             yield found[-1]
     if found and max(array.shape[:2]) <= 64:  # strokes are as small as specks, and as soft as blur makes them
         yield from small_looks(array, found[0])
@@ -320,6 +331,7 @@ def find_masks(ink):
     return [ink > THRESHOLDS[0], ink > THRESHOLDS[1], strong[label]]
 
 
+PURE_NOISE = 3.5       # standard deviations: noise by itself reaches as far, at a pixel in a thousand
 MIN_CONTRAST = 0.04    # of the strongest ink, 0..1: below is the noise of blank paper
 THRESHOLDS = 0.5, 0.3, 0.2  # of full ink: lower ones keep faint parts of a stroke together, the highest one what touches apart
 SLOPES = 0, 0.04, -0.04, 0.08, -0.08  # of ruled lines: paper is seldom photographed quite straight

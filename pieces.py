@@ -8,7 +8,7 @@ from collections import namedtuple
 import cv2
 import numpy as np
 
-from picture import stroke_width
+from picture import dilate, stroke_width
 
 MANY = 400      # pieces: more are noise, or print
 WIDE = 0.6      # of its height: a piece as wide may be two digits that touch
@@ -93,7 +93,7 @@ def find_worth(pieces, soft, lines=None):
     fades slowly. soft: float (H, W), ink in units of full ink.
     """
     worth = np.where(is_bar(pieces, soft.shape) | goes_on(pieces, lines), 0.3, edge_weight(pieces.at_edge))
-    worth = np.where(pieces.at_edge > 1, 0.1, worth)  # a bar along a whole side
+    worth = np.where(pieces.at_edge > 1, 0.1, worth) / np.maximum(crossings(pieces) - 1, 1)  # along a whole side; of a grid
     if max(soft.shape) <= CUT_OUT:
         return worth
     label, n = pieces.label, len(pieces.box)
@@ -102,6 +102,24 @@ def find_worth(pieces, soft, lines=None):
     beyond = cv2.dilate(near, SQUARE, iterations=2) * (near == 0)
     fading = average(soft, beyond, n) / np.maximum(average(soft, rim, n), 1e-6)
     return worth * (1 - np.clip((fading - FADING[0]) / (FADING[1] - FADING[0]), 0, 0.9))
+
+
+def doubt_of(look, pieces, chosen):
+    """Return how doubtful it is, 0 .. 4, in the unit of a score, that the chosen pieces of ink are written at all.
+
+    What hardly stands out from the paper's grain may be grain, what goes on faintly beyond its rim falling light, and what
+    lies along the picture's edge its dark corner: an empty page's digits are made of these. chosen: list of pieces.
+    """
+    label = pieces.label
+    if max(label.shape) <= CUT_OUT:  # strokes are as soft as light, and all lies near the edge
+        return 0.0
+    ink = np.isin(label, np.array(chosen) + 1).view(np.uint8)
+    soft = np.minimum(look.ink / look.level, 1)
+    rim = soft[(ink > 0) & (cv2.erode(ink, SQUARE) == 0)]
+    beyond = soft[dilate(ink, 6) > dilate(ink, 3)]
+    fading = beyond.mean() / rim.mean() if len(rim) and len(beyond) else 0
+    along = np.average(pieces.at_edge[chosen], weights=pieces.mass[chosen])
+    return 3 * look.noise / look.level + 2 * max(0, float(fading) - 0.1) + max(0, float(along) - 0.35)
 
 
 def is_bar(pieces, shape):
@@ -126,6 +144,17 @@ def goes_on(pieces, lines):
         far = max(5, (bottom - top) // 3)
         rest[i] = any(len(end) and end.sum() > 0.7 * far for end in (strip[max(top - far, 0):top], strip[bottom:bottom + far]))
     return rest
+
+
+def crossings(pieces):
+    """Return int (N,): at how many places each connected piece leaves the picture at its left and right side, or above and
+    below, whichever are fewer: a digit, or a line of them, at two at most, a grid at many."""
+    label, fewest = pieces.label, None
+    for sides in ((label[:, 0], label[:, -1]), (label[0], label[-1])):
+        begins = np.concatenate([side[np.flatnonzero(np.diff(side, prepend=0))] for side in sides])
+        places = np.bincount(pieces.origin[begins[begins > 0] - 1], minlength=len(pieces.box))
+        fewest = places if fewest is None else np.minimum(fewest, places)
+    return fewest[pieces.origin]
 
 
 CUT_OUT = 160  # pixels: a picture as small was cut out round its digit, and is soft all over if it was enlarged before

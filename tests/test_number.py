@@ -4,6 +4,7 @@ import itertools
 
 import cv2
 import numpy as np
+import nothing
 import pages
 import pictures
 import pytest
@@ -203,3 +204,34 @@ def test_small_writing_on_a_large_page_is_read_where_it_is(model, some, size, at
     for found in reading.digits:
         assert corner[0] < found.box[0] * size < found.box[2] * size < corner[0] + line.width
         assert corner[1] < found.box[1] * size < found.box[3] * size < corner[1] + line.height
+
+
+@pytest.mark.parametrize("gap", [16, 25, 40])
+def test_a_grid_counts_little_and_a_line_of_digits_that_touch_and_is_cut_out_counts_full(gap):
+    grid = np.zeros((200, 300), dtype=np.float32)
+    grid[gap // 2::gap] = grid[:, gap // 2::gap] = 1
+    row = np.zeros((200, 300), dtype=np.float32)
+    row[:, gap // 2::gap] = row[98:102, gap // 2:-gap // 2] = 1
+    counted = [pieces.crossings(pieces.find_pieces(look_at(ink))) for ink in (grid, row)]
+    assert counted[0].min() >= 6 and counted[1].max() <= 2
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.02, 0.06])
+def test_a_stroke_is_not_doubtful_and_falling_light_is(noise):
+    grain = noise * np.random.default_rng(0).standard_normal((200, 200))
+    stroke, light = np.zeros((200, 200)), np.exp(-((np.arange(200) - 100) / 40) ** 2) * np.ones((200, 1))
+    stroke[40:160, 95:105] = 1
+    doubts = []
+    for ink in (stroke, 0.2 * light):
+        ink = np.maximum(ink + grain, 0).astype(np.float32)
+        look = look_at(ink)._replace(level=float(ink.max()), mask=ink > 0.5 * ink.max(), noise=noise)
+        found = pieces.find_pieces(look)
+        doubts.append(pieces.doubt_of(look, found, [int(found.mass.argmax())]))
+    assert doubts[0] < 0.25 < 2 * doubts[0] + 0.3 < doubts[1]
+
+
+def test_an_empty_page_is_refused(model):
+    kinds = {nothing.blank_page: 0.8, nothing.noise: 0.9, nothing.empty_ruled: 0.6}
+    for kind, floor in kinds.items():
+        readings = predict.predict_images(pictures.make(kind, 10, seed=0)[0], model)
+        assert np.mean([isinstance(r, PictureError) for r in readings]) >= floor, kind.__name__

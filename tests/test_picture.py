@@ -271,3 +271,13 @@ def test_a_picture_within_a_phone_s_picture_is_no_page(model, pages, seven):
     path = pages("phone.mpo", 2)
     assert Image.open(path).n_frames == 2
     assert predict.predict_images([path], model)[0].pages == 1
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("noise", [0.01, 0.05])
+def test_grain_is_measured_beside_strokes_and_in_falling_light(channels, noise):
+    page = np.linspace(0.6, 0.9, 200)[:, None, None] + noise * np.random.default_rng(0).standard_normal((200, 200, 1))
+    page[50:150, 90:110] -= 0.5
+    page = np.broadcast_to(page, (200, 200, channels)).astype(np.float32)
+    assert picture.grain(page) / np.sqrt(channels) == pytest.approx(noise, rel=0.15)
+    assert picture.grain(np.zeros((5, 2, channels), np.float32)) == 0
