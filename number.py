@@ -32,6 +32,7 @@ AROUND = 5      # and looked for as far as this from those found so far, in heig
 
 CLEAR = 0.9     # share of the ink explained, and the least probability of a digit: then no other look is needed
 GOOD = 0.75     # of a Page's score: then digits that are large enough are not looked at closer, which costs ten times as much
+ENOUGH = 0.75   # share of the ink explained: in most pictures something is left out, a speck, a rest of a line
 POOR = 0.4      # of a Page's score: then what is lighter than the paper, not darker, or the other way round, may be the ink
 MANY_DIGITS = 0.15  # what more digits cost a reading, as a share of the ink
 WITHOUT_LINES = 0.06  # what a reading gains without ruled lines: where lines were found, most are lines
@@ -252,6 +253,12 @@ def is_clear(page):
     """Say whether a page is so good that no other look is needed: sure of every digit, and hardly any ink left out."""
     return (page is not None and page.score + price_of_many(page.digits) >= CLEAR
             and min(found.probability for found in page.digits) > CLEAR)
+
+
+def completeness(page):
+    """Return how far a page's digits are all that is written, 0..1: less if other ink is left out, a letter's, say, or a box's,
+    or if it is doubtful that they are written at all."""
+    return min(max((page.score + price_of_many(page.digits) - page.doubt) / ENOUGH, 0), 1)
 
 
 def mean_probability(page):

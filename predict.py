@@ -46,9 +46,10 @@ Reading.__doc__ = """What the network said about a picture.
 
 digit: 0..9, of several the most prominent one; probability: of that digit, 0..1; probabilities: list of ten; inverted: True if
 the ink is darker than its paper; box: (left, top, right, bottom) of the digit in 0..1 of the picture's sides; input: uint8
-(32, 32) array, what the network saw of it; text: all digits, lines separated by newlines; whole: the probability of the whole
-text, 0..1; digits: list of number.py's Found, in reading order; pages: how many the file has (frames, of an animation), of
-which the first was read; look: the way of looking at the picture that was chosen, in words.
+(32, 32) array, what the network saw of it; text: all digits, lines separated by newlines; whole: the probability that this is
+all that is written, 0..1: the product of the digits', less if ink is left out; digits: list of number.py's Found, in reading
+order; pages: how many the file has (frames, of an animation), of which the first was read; look: the way of looking at the
+picture that was chosen, in words.
 """
 
 
@@ -124,7 +125,7 @@ def make_reading(page):
     """Return the Reading of a number.Page."""
     main = number.most_prominent(page.digits)
     lines = ["".join(str(found.digit) for found in page.digits if found.line == n) for n in range(page.digits[-1].line + 1)]
-    whole = float(np.prod([found.probability for found in page.digits]))
+    whole = float(np.prod([found.probability for found in page.digits])) * number.completeness(page)
     (seen,) = mnist.resize(torch.from_numpy(main.view[None]))
     return Reading(main.digit, main.probability, [float(p) for p in main.probabilities], page.inverted, main.box,
                    seen[0].numpy(), "\n".join(lines), whole, page.digits, look=page.look)

@@ -76,6 +76,24 @@ def test_boxes_lie_on_their_digits(model, some):
     assert reading.whole == pytest.approx(np.prod([found.probability for found in reading.digits]))
 
 
+def test_what_is_left_out_makes_a_reading_unsure():
+    found = number.Found(7, 1.0, np.eye(10)[7], (0.4, 0.4, 0.6, 0.6), 0, None, 100.0)
+    wholes = [number.completeness(number.Page([found], False, number.rate([found], 100 + more), "", 0.0)) for more in range(0, 900, 50)]
+    assert wholes[0] == 1 and wholes == sorted(wholes, reverse=True) and wholes[-1] < 0.2
+    assert number.completeness(number.Page([found], False, number.rate([found], 100), "", 0.6)) < predict.SURE  # is it written?
+
+
+@pytest.mark.parametrize("size", [50, 80, 110])
+def test_other_ink_makes_a_number_unsure(model, some, size):
+    """What was read may surely be right, but it is not all that is written: a star stands beside it."""
+    page = np.pad(np.asarray(side_by_side([some[i] for i in (4, 7)]).convert("L")), ((0, 0), (0, 2 * size)), constant_values=255)
+    turns = np.exp(2j * np.pi * (np.arange(5) * 2 / 5 - 0.25))  # five strokes that cross one another
+    corners = np.stack([page.shape[1] - size + 0.6 * size * turns.real, page.shape[0] / 2 + 0.6 * size * turns.imag], axis=1)
+    beside = cv2.polylines(page.copy(), [corners.astype(int)], True, 30, 5)
+    plain, reading = predict.predict_images([page, beside], model)
+    assert plain.whole >= predict.SURE > reading.whole, (plain.text, reading.text, reading.whole)
+
+
 # Lines
 
 @pytest.mark.parametrize("slope", [-0.4, -0.1, 0, 0.2])
