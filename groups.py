@@ -40,9 +40,9 @@ def find_candidates(look):
     pieces = find_pieces(look)
     if pieces is None:
         return None
-    least, parts = max(0.3 * pieces.height, SMALLEST), np.bincount(pieces.origin)
+    least, origin, parts = max(0.3 * pieces.height, SMALLEST), pieces.origin.tolist(), np.bincount(pieces.origin).tolist()
     found = {group: box for group, box in sorted(find_groups(pieces).items())
-             if max(box[2] - box[0], box[3] - box[1]) >= least and in_part(group, pieces.origin, parts) <= 1}
+             if max(box[2] - box[0], box[3] - box[1]) >= least and in_part(group, origin, parts) <= 1}
     if not found:
         return None
     groups, boxes = list(found), np.array(list(found.values()))
@@ -59,18 +59,16 @@ def fainter_ink(look, pieces):
     faint = look.ink > picture.THRESHOLDS[1] * look.level
     if look.lines is not None:
         faint &= ~look.lines
-    _, label, stats, _ = cv2.connectedComponentsWithStats(faint.view(np.uint8), connectivity=8)
-    size, mass = stats[:, 2:4].max(axis=1), stats[:, 4]
+    y, x, which, box = components(faint)
+    size, within = sizes(box).max(axis=1), look.mask[y, x]
     counts = (size > 0.6 * pieces.height) & (size < 1.6 * pieces.height)
-    counts[label[look.mask]] = False
+    counts[which[within]] = False
     sides = sizes(pieces.box)
     for i in np.flatnonzero((sides.max(axis=1) > 5 * sides.min(axis=1)) & (sides.max(axis=1) > 0.4 * pieces.height)):
-        left, top, right, bottom = pieces.box[i]
-        here = label[top:bottom, left:right][pieces.label[top:bottom, left:right] == i + 1].max()
-        counts[here] |= stats[here, 2:4].sum() > 1.3 * sides[i].sum()
-    counts[0] = False
-    left_out = (mass - np.bincount(label[look.mask], minlength=len(mass)))[counts].sum()
-    return min(FAINT[0] * float(left_out), FAINT[1] * float(pieces.mass.sum()))
+        here = which[pieces.label[y, x] == i + 1].max(initial=-1)
+        counts[here] |= here >= 0 and sizes(box[here:here + 1]).sum() > 1.3 * sides[i].sum()
+    left_out = np.count_nonzero(counts[which] & ~within)
+    return min(FAINT[0] * left_out, FAINT[1] * float(pieces.mass.sum()))
 
 
 def short_lines(look, height):
@@ -85,17 +83,19 @@ def short_lines(look, height):
 
 
 def join(box, group):
-    """Return the box round a group of pieces."""
-    group = list(group)
-    return np.concatenate([box[group, :2].min(axis=0), box[group, 2:].max(axis=0)])
+    """Return the box (left, top, right, bottom) round a group of pieces, given the box of each."""
+    left, top, right, bottom = zip(*[box[i] for i in group])
+    return min(left), min(top), max(right), max(bottom)
 
 
 def find_groups(pieces):
     """Return {group: its box} of all groups, sorted tuples, that hang together and have a digit's proportions: of up to AT_MOST
     pieces, and these with all that was connected with them or lies in their box, up to BROKEN."""
-    neighbours = [np.flatnonzero(row).tolist() for row in pieces.near]
     single = pieces.box.tolist()
     found = {(i,): box for i, box in enumerate(single)}
+    if len(single) == 1:
+        return found
+    neighbours = [np.flatnonzero(row).tolist() for row in pieces.near]
     latest = found
     for _ in range(AT_MOST - 1):
         grown = {}
@@ -109,8 +109,7 @@ def find_groups(pieces):
             break
         found |= latest
     for group in complete(found, pieces):
-        box = join(pieces.box, group)
-        if len(group) <= BROKEN and has_proportions(box, pieces.height):
+        if len(group) <= BROKEN and has_proportions(box := join(single, group), pieces.height):
             found[group] = box
     return found
 
@@ -118,20 +117,20 @@ def find_groups(pieces):
 def complete(groups, pieces):
     """Return the groups, {group: box}, with all parts of their pieces, and with what lies in their box: a digit may be broken
     into many pieces."""
-    holds = np.zeros((len(groups), len(pieces.box)), dtype=bool)
-    for row, group in zip(holds, groups):
-        row[list(group)] = True
+    connected = np.zeros((len(groups), len(pieces.box)), dtype=bool)  # and the parts of each group's pieces
+    parts = [np.flatnonzero(row).tolist() for row in pieces.origin[:, None] == pieces.origin]
+    for row, group in zip(connected, groups):
+        row[[part for i in group for part in parts[i]]] = True
     left, top, right, bottom = np.array(list(groups.values())).T[..., None]
     x, y = pieces.box[:, ::2].sum(axis=1) / 2, pieces.box[:, 1::2].sum(axis=1) / 2
     within = (left < x) & (x < right) & (top < y) & (y < bottom)
-    connected = (holds @ (pieces.origin[:, None] == pieces.origin)) > 0
-    return [tuple(np.flatnonzero(row).tolist()) for row in np.unique(connected | within, axis=0)]
+    return {tuple(np.flatnonzero(row).tolist()) for row in connected | within}
 
 
 def in_part(group, origin, parts):
     """Return of how many connected pieces a group holds some of their parts: digits that touch are parted by one cut."""
-    origins, counts = np.unique(origin[list(group)], return_counts=True)
-    return int((counts < parts[origins]).sum())
+    mine = [origin[i] for i in group]
+    return sum(mine.count(each) < parts[each] for each in set(mine))
 
 
 def has_proportions(box, height):
@@ -158,44 +157,44 @@ def shape_cost(box, height, digit):
     return 6 * max(0, 0.55 - size) + 3 * max(0, size - 1.8) + 4 * max(0, wide / high - WIDEST[digit])
 
 
-def joint_cost(group, box, sure, pieces):
+def joint_cost(group, box, sure, parts, height):
     """Return what it costs, in nats, to take these pieces and no others for one digit.
 
-    sure: {origin: box} of the connected pieces that the network is sure of by themselves. Of these, two that stand side by
+    parts: of every piece, its box, its origin and into how many that was cut; sure: {origin: box} of the connected pieces that the network is sure of by themselves. Of these, two that stand side by
     side are two digits, most likely, and so are two connected pieces of full height, side by side or one above the other.
     """
-    if len(group) == 1 and (pieces.origin == pieces.origin[group[0]]).sum() == 1:
-        return 0
-    group = np.array(group)
-    origins = np.unique(pieces.origin[group])
-    left_over = CUT * (np.isin(pieces.origin, origins).sum() > len(group))  # a part of what was cut
-    if len(origins) == 1:
+    connected, count = {}, {}
+    for part, origin, cut_into in (parts[i] for i in group):
+        connected[origin], count[origin] = join((connected.get(origin, part), part), (0, 1)), cut_into
+    left_over = CUT * (sum(count.values()) > len(group))  # a part of what was cut
+    if len(connected) == 1:
         return left_over
-    high = box[3] - box[1]
-    size = sizes(np.array([join(pieces.box, group[pieces.origin[group] == origin]) for origin in origins]))
-    full = size[:, 1] > 0.8 * high
-    if max(high, box[2] - box[0]) > 1.5 * pieces.height:
-        full |= size.max(axis=1) > 0.8 * pieces.height
-    digits = sorted(sure[origin] for origin in origins if origin in sure)
+    wide, high = box[2] - box[0], box[3] - box[1]
+    large = max(high, wide) > 1.5 * height
+    full = sum(bottom - top > 0.8 * high or (large and max(right - left, bottom - top) > 0.8 * height)
+               for left, top, right, bottom in connected.values())
+    digits = sorted(sure[origin] for origin in connected if origin in sure)
     beside = any(2 * (a[2] - b[0]) < min(a[2] - a[0], b[2] - b[0]) for a, b in itertools.pairwise(digits))
-    return left_over + TWO * (beside or full.sum() > 1)
+    return left_over + TWO * (beside or full > 1)
 
 
 def prices(candidates, probabilities):
     """Return (costs, skip), in nats: what each group costs as the digit that the network thinks likeliest, and each piece
     that is left out. The larger or heavier a piece, the dearer it is to leave out; smudges and edges are cheap."""
-    pieces = candidates.pieces
-    sure, parts = {}, np.bincount(pieces.origin)
-    for group, box, p in zip(candidates.groups, candidates.boxes, probabilities):
-        origins = pieces.origin[list(group)]
-        if p.max() > SURE and (origins == origins[0]).all() and len(group) == parts[origins[0]]:
-            sure[origins[0]] = box.tolist()
+    pieces, sure = candidates.pieces, {}
+    cut_into = np.bincount(pieces.origin)[pieces.origin]
+    parts = list(zip(pieces.box.tolist(), pieces.origin.tolist(), cut_into.tolist()))
+    judged = list(zip(candidates.groups, candidates.boxes.tolist(), probabilities.max(axis=1).tolist(),
+                      probabilities.argmax(axis=1).tolist()))
+    for group, box, p, _ in judged:
+        if p > SURE and len(group) == parts[group[0]][2] and len({parts[i][1] for i in group}) == 1:
+            sure[parts[group[0]][1]] = box
     worth = np.minimum(pieces.worth / weighted_median(pieces.worth, pieces.mass), 1)
-    costs = [-math.log(max(p.max(), 1e-6)) + EACH + 1 - worth[list(group)].max() + shape_cost(box, pieces.height, p.argmax())
-             + joint_cost(group, box, sure, pieces)
-             for group, box, p in zip(candidates.groups, candidates.boxes, probabilities)]
+    each = worth.tolist()
+    costs = [-math.log(max(p, 1e-6)) + EACH + 1 - max(each[i] for i in group) + shape_cost(box, pieces.height, digit)
+             + joint_cost(group, box, sure, parts, pieces.height) for group, box, p, digit in judged]
     heavy = np.maximum(pieces.mass / weighted_median(pieces.mass, pieces.mass), sizes(pieces.box).max(axis=1) / pieces.height)
-    return costs, worth * SKIP * np.minimum(1.5, heavy) + 0.05
+    return costs, (worth * SKIP * np.minimum(1.5, heavy) + 0.05).tolist()
 
 
 def choose(candidates, probabilities):

@@ -179,7 +179,7 @@ def around(digits, shape, tall):
 
 def read_looks(array, invert, *looking):
     """Read an array, float (H, W, C), in looks until one is clear; it returns the best Page, or None."""
-    best, seen = None, []
+    best, seen, why = None, [], None
     for look in picture.looks(array, invert, *looking):
         if any(np.array_equal(look.mask, mask) and abs(look.level - level) < 0.1 * level for mask, level in seen):
             continue  # the same pieces again
@@ -192,19 +192,20 @@ def read_looks(array, invert, *looking):
         probabilities = yield views + framed
         if framed:  # most likely framed already: the network judges both views
             probabilities = (probabilities[:-1] + probabilities[-1:]) / 2
-        page = make_page(look, candidates, probabilities)
+        page, chosen = make_page(look, candidates, probabilities)
         if page is not None and (best is None or page.score > best.score + 0.05):
-            best = page
+            best, why = page, (look, candidates.pieces, [piece for i in chosen for piece in candidates.groups[i]])
         if is_clear(best):
             break
-    return best
+    return best and best._replace(doubt=doubt_of(*why))
 
 
 def make_page(look, candidates, probabilities):
-    """Return the Page of a look, given the network's probabilities of its candidates, or None if nothing is a digit."""
+    """Return (the Page of a look, its doubt left open, the indices of its groups), given the network's probabilities of its
+    candidates; (None, []) if nothing is a digit."""
     chosen = choose(candidates, probabilities)
     if not chosen:
-        return None
+        return None, []
     box = candidates.boxes[chosen]
     lines = order_lines(box)
     mass = np.array([candidates.pieces.mass[list(candidates.groups[i])].sum() for i in chosen])
@@ -220,8 +221,7 @@ def make_page(look, candidates, probabilities):
             place = tuple(float(edge / side) for edge, side in zip(box[i], (wide, high, wide, high)))
             digits.append(Found(int(p.argmax()), float(p.max()), p, place, n, candidates.views[chosen[i]], float(weight)))
     unruled = WITHOUT_LINES if look.lines is not None else 0
-    doubt = doubt_of(look, candidates.pieces, [piece for i in chosen for piece in candidates.groups[i]])
-    return Page(digits, look.inverted, rate(digits, ink) + unruled, look.name, doubt)
+    return Page(digits, look.inverted, rate(digits, ink) + unruled, look.name, None), chosen
 
 
 def rate(digits, ink):

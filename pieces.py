@@ -43,6 +43,7 @@ def find_pieces(look):
     if not keep.any() or keep.sum() > MANY:
         return None
     kept = np.flatnonzero(keep)
+    kept = kept[np.argsort(box[kept, 0], kind="stable")]
     label, renumber = np.zeros(soft.shape, dtype=np.uint16), np.zeros(len(box), dtype=np.uint16)
     renumber[kept] = np.arange(1, len(kept) + 1)
     label[y, x] = renumber[which]
@@ -55,6 +56,8 @@ def find_pieces(look):
 def from_left_to_right(pieces):
     """Return pieces numbered by their left edges."""
     order = np.argsort(pieces.box[:, 0], kind="stable")
+    if (order[1:] > order[:-1]).all():
+        return pieces
     renumber = np.zeros(len(order) + 1, dtype=pieces.label.dtype)
     renumber[order + 1] = np.arange(1, len(order) + 1)
     box, mass, at_edge, origin = (values[order] for values in (pieces.box, pieces.mass, pieces.at_edge, pieces.origin))
@@ -81,6 +84,11 @@ def sizes(box):
     return box[:, 2:] - box[:, :2]
 
 
+def join(box):
+    """Return the box (left, top, right, bottom) round all of box, int (N, 4)."""
+    return *box[:, :2].min(axis=0).tolist(), *box[:, 2:].max(axis=0).tolist()
+
+
 def edge_weight(at_edge):
     """Return how much a piece counts that lies along the picture's edge with that much of its length: a table, a finger."""
     return np.where(at_edge > 0.35, 0.3, 1)
@@ -96,7 +104,9 @@ def find_worth(pieces, soft, lines=None):
     worth = np.where(pieces.at_edge > 1, 0.1, worth) / np.maximum(crossings(pieces) - 1, 1)  # along a whole side; of a grid
     if max(soft.shape) <= CUT_OUT:
         return worth
-    label, n = pieces.label, len(pieces.box)
+    left, top, right, bottom = join(pieces.box)
+    window = slice(max(top - 4, 0), bottom + 4), slice(max(left - 4, 0), right + 4)
+    label, soft, n = pieces.label[window], soft[window], len(pieces.box)
     rim = label * (cv2.erode(label, SQUARE) == 0)
     near = cv2.dilate(label, SQUARE)
     beyond = cv2.dilate(near, SQUARE, iterations=2) * (near == 0)
@@ -113,8 +123,10 @@ def doubt_of(look, pieces, chosen):
     label = pieces.label
     if max(label.shape) <= CUT_OUT:  # strokes are as soft as light, and all lies near the edge
         return 0.0
-    ink = np.isin(label, np.array(chosen) + 1).view(np.uint8)
-    soft = np.minimum(look.ink / look.level, 1)
+    left, top, right, bottom = join(pieces.box[chosen])
+    window = slice(max(top - 7, 0), bottom + 7), slice(max(left - 7, 0), right + 7)
+    ink = np.isin(label[window], np.array(chosen) + 1).view(np.uint8)
+    soft = np.minimum(look.ink[window] / look.level, 1)
     rim = soft[(ink > 0) & (cv2.erode(ink, SQUARE) == 0)]
     beyond = soft[dilate(ink, 6) > dilate(ink, 3)]
     fading = beyond.mean() / rim.mean() if len(rim) and len(beyond) else 0
@@ -263,16 +275,17 @@ def best_paths(ink):
     column to either side a row: how much ink the best one crosses, float (N, W), and its columns, int (N, H, W)."""
     n, height, width = ink.shape
     total = np.pad(ink[:, 0], ((0, 0), (1, 1)), constant_values=np.inf)
-    steps = np.zeros(ink.shape, dtype=int)
+    steps = np.zeros((height, n, width), dtype=np.int8)
     for row in range(1, height):
-        ways = np.stack([total[:, 1:-1], total[:, :-2] + ASIDE, total[:, 2:] + ASIDE])
-        steps[:, row] = np.array((0, -1, 1))[ways.argmin(axis=0)]
-        total[:, 1:-1] = ways.min(axis=0) + ink[:, row]
-    paths = np.empty(ink.shape, dtype=int)
-    paths[:, -1] = np.arange(width)
+        straight, left, right = total[:, 1:-1], total[:, :-2] + ASIDE, total[:, 2:] + ASIDE
+        best = np.minimum(straight, left)
+        steps[row] = np.where(right < best, 1, -(left < straight).view(np.int8))
+        total[:, 1:-1] = np.minimum(best, right) + ink[:, row]
+    paths = np.empty((height, n * width), dtype=int)  # side by side, so that a column is found by its number
+    paths[-1] = np.arange(n * width)
     for row in range(height - 1, 0, -1):
-        paths[:, row - 1] = paths[:, row] + np.take_along_axis(steps[:, row], paths[:, row], axis=1)
-    return total[:, 1:-1], paths
+        paths[row - 1] = paths[row] + steps[row].ravel()[paths[row]]
+    return total[:, 1:-1], (paths % width).reshape(height, n, width).swapaxes(0, 1)
 
 
 ASIDE = 0.02  # of a pixel of ink: what a step to the side costs a path, so that it is straight where there is no ink
@@ -282,13 +295,15 @@ def choose_cuts(mask, lines, through, most=3):
     """Return the `most` best of lines, int (H, W), a path in each column, that part a mask, bool (H, W), each in its own way.
     through: float (W,), how much ink each path crosses."""
     height, width = mask.shape
-    least, limit = 0.08 * mask.sum(), 2.2 * stroke_width(mask)
-    cuts, sides = [], [np.zeros_like(mask), mask]
-    for at in np.argsort(through, kind="stable"):
-        if through[at] > limit or len(cuts) == most:
-            break
-        if 0.1 * height <= at < width - 0.1 * height:
-            left = mask & (np.arange(width) <= lines[:, at, None])
-            if all((left != side).sum() > least for side in sides):
-                cuts.append(lines[:, at]), sides.append(left)
+    columns = np.arange(width)
+    columns = columns[(0.1 * height <= columns) & (columns < width - 0.1 * height) & (through <= 2.2 * stroke_width(mask))]
+    # how much of mask is left of each cut, row by row
+    left = np.cumsum(mask, axis=1)[np.arange(height)[:, None], np.minimum(lines[:, columns], width - 1)]
+    total = mask.sum()
+    least, cuts = 0.08 * total, []
+    good = (left.sum(axis=0) > least) & (total - left.sum(axis=0) > least)
+    while good.any() and len(cuts) < most:
+        at = np.where(good, through[columns], np.inf).argmin()
+        cuts.append(lines[:, columns[at]])
+        good &= np.abs(left - left[:, at:at + 1]).sum(axis=0) > least
     return cuts
