@@ -71,7 +71,7 @@ def components(mask):
     OpenCV's own statistics of its components take ten times as long.
     """
     n, label = cv2.connectedComponents(mask.view(np.uint8), connectivity=8)
-    y, x = np.nonzero(mask)
+    y, x = np.divmod(np.flatnonzero(mask), mask.shape[1])  # nonzero() takes ten times as long, too
     which, box = label[y, x] - 1, np.repeat([[*mask.shape[::-1], 0, 0]], n - 1, axis=0)
     for side, at in enumerate((x, y)):
         np.minimum.at(box[:, side], which, at)

@@ -66,6 +66,7 @@ def predict_images(images, model=None, invert=None, checkpoint=utils.CHECKPOINT,
     shown: a list, to which each picture is added as plots.py shows it, float (H, W, C), or None if there is none. Raises
     LeNetError only if the checkpoint can't be loaded.
     """
+    utils.keep_freed_memory()
     model = load_model(model, checkpoint, device)
     sources, readings, wanted = enumerate([images] if is_one(images) else images), [], {}
 

@@ -142,8 +142,8 @@ def pick_device(name="auto"):
 def keep_freed_memory():
     """Let glibc's malloc keep what is freed for the next request; elsewhere do nothing.
 
-    Every training step frees feature maps of some megabytes and asks for the same again. By default they go back to the
-    kernel, which has to clear each page when it gives them out anew: a third of a step's time.
+    Every training step frees feature maps of some megabytes, every look at a picture its arrays, and asks for the same again. By
+    default they go back to the kernel, which has to clear each page when it gives them out anew: a third of a step's time.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
