@@ -232,7 +232,7 @@ def subtract_paper(array, share):
     paper = cv2.medianBlur((255 * small + 0.5).astype(np.uint8), max(3, int(share * min(size))) | 1)
     ends = [edge(paper, np.ones((3, 3), np.uint8)).astype(np.float32) / 255 for edge in (cv2.erode, cv2.dilate)]
     lowest, highest = (cv2.resize(end, (width, height)).reshape(array.shape) for end in ends)
-    brightness = ends[1].reshape(*size[::-1], -1).mean(axis=2)
+    brightness = along_axis(ends[1].reshape(*size[::-1], -1))
     light = np.minimum(brightness / max(quantile(brightness, 0.9), 1e-6), 1)
     return array - cv2.min(cv2.max(array, lowest), highest).reshape(array.shape), cv2.resize(light, (width, height))
 
@@ -253,7 +253,7 @@ def find_ink(difference, invert=None):
         along = difference[..., 0]
     else:
         pixels = difference.reshape(-1, channels)
-        strength = along_axis(difference * difference, np.ones(channels, dtype=np.float32)).ravel()
+        strength = along_axis(difference * difference).ravel()
         strong = pixels[np.flatnonzero(strength >= quantile(strength, 0.98))]
         axis = np.linalg.eigh(strong.T @ strong)[1][:, -1].astype(np.float32)
         along = along_axis(difference, axis)
@@ -265,9 +265,11 @@ def find_ink(difference, invert=None):
     return np.maximum(sign * along, 0), bool(sign * darker < 0)
 
 
-def along_axis(array, axis):
-    """Return array, float (H, W, C), times axis, float (C,), summed over the channels: (H, W). NumPy takes ten times as long."""
-    return cv2.transform(array, axis[None])
+def along_axis(array, axis=None):
+    """Return array, float (H, W, C), along an axis of colour, float (C,), or the mean over all colours: float (H, W)."""
+    if axis is None:
+        axis = np.full(array.shape[2], 1 / array.shape[2], dtype=np.float32)
+    return cv2.transform(array, axis[None])  # NumPy takes ten times as long
 
 
 def grain(array):
@@ -275,7 +277,7 @@ def grain(array):
 
     Taken from the median difference of pixels two apart: strokes are in few places, and falling light differs by little.
     """
-    grey = along_axis(array, np.full(array.shape[2], 1 / array.shape[2], dtype=np.float32))
+    grey = along_axis(array)
     apart = np.abs(grey[:, 2:] - grey[:, :-2])
     return math.sqrt(array.shape[2]) * quantile(apart, 0.5) / 0.954 if apart.size else 0.0  # 0.954: of a normal distribution
 
@@ -324,16 +326,18 @@ def small_looks(array, look):
 
 
 def find_masks(ink):
-    """Return what may count as ink, bool (H, W) each, of ink in units of full ink: from the strictest to the most lenient.
+    """Yield what may count as ink, bool (H, W) each, of ink in units of full ink: from the strictest to the most lenient.
 
     All ink of half the strength, or of a third; then fainter ink too, where it hangs together with ink of half the
     strength (hysteresis, as of Canny's edges, 1986): a stroke that fades stays whole, and specks of faint noise stay out.
     """
+    yield ink > THRESHOLDS[0]
+    yield ink > THRESHOLDS[1]
     n, label = cv2.connectedComponents((ink > THRESHOLDS[2]).view(np.uint8), connectivity=8)
     strong = np.zeros(n, dtype=bool)
     strong[label[ink > THRESHOLDS[0]]] = True
     strong[0] = False
-    return [ink > THRESHOLDS[0], ink > THRESHOLDS[1], strong[label]]
+    yield strong[label]
 
 
 PURE_NOISE = 3.5       # standard deviations: noise by itself reaches as far, at a pixel in a thousand
@@ -359,9 +363,11 @@ def find_ruling(mask, length):
             level = cv2.warpAffine(pixels, shear, (width, height), flags=cv2.INTER_NEAREST) if slope else pixels
             level = cv2.morphologyEx(cv2.dilate(level, np.ones((3, 1), np.uint8)), cv2.MORPH_CLOSE,
                                      np.ones((1, max(3, length // 10)), np.uint8))
-            run = cv2.boxFilter(level, cv2.CV_16U, (length, 1), normalize=False, borderType=cv2.BORDER_REPLICATE) == length
-            if run.any():
-                run = cv2.dilate(run.view(np.uint8), np.ones((1, length), np.uint8))
+            rows = np.flatnonzero(cv2.reduce(level, 1, cv2.REDUCE_SUM, dtype=cv2.CV_32S) >= length // 2)
+            if len(rows):
+                count = cv2.boxFilter(level[rows], cv2.CV_16U, (length, 1), normalize=False, borderType=cv2.BORDER_REPLICATE)
+                run = np.zeros_like(pixels)
+                run[rows] = cv2.dilate((count == length).view(np.uint8), np.ones((1, length), np.uint8))
                 back = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
                 runs |= cv2.warpAffine(run, shear, (width, height), flags=back) if slope else run
         runs &= pixels
@@ -396,15 +402,17 @@ def frame(ink, mask, level):
     window = slice(max(top - margin, 0), top + height + margin), slice(max(left - margin, 0), left + width + margin)
     border = [margin] * 4
     mask, ink = (cv2.copyMakeBorder(array[window], *border, cv2.BORDER_CONSTANT) for array in (mask.view(np.uint8), ink))
-    soft = np.minimum(ink / level, 1) * dilate(mask, reach)
+    soft = cv2.copyTo(np.minimum(ink / level, 1), dilate(mask, reach))
     soft *= soft >= FAINT
     if grow:
         soft = dilate(soft, grow)
     soft = (255 * soft).astype(np.uint8)
+    image = Image.frombuffer("L", soft.shape[::-1], soft, "raw", "L", 0, 1)
     left, top, width, height = cv2.boundingRect(soft)
     box, scale = (left, top, left + width, top + height), 20 / max(width, height)
     width, height = max(1, round(width * scale)), max(1, round(height * scale))
-    fitted = np.asarray(Image.fromarray(soft).resize((width, height), Image.Resampling.BICUBIC, box=box))
+    fitted = image.resize((width, height), Image.Resampling.BICUBIC, box=box)
+    fitted = np.frombuffer(fitted.tobytes(), dtype=np.uint8).reshape(height, width)
     mass = cv2.moments(fitted)
     top = min(max(round(13.5 - mass["m01"] / mass["m00"]), 0), 28 - height)
     left = min(max(round(13.5 - mass["m10"] / mass["m00"]), 0), 28 - width)

@@ -60,8 +60,10 @@ def from_left_to_right(pieces):
         return pieces
     renumber = np.zeros(len(order) + 1, dtype=pieces.label.dtype)
     renumber[order + 1] = np.arange(1, len(order) + 1)
+    left, top, right, bottom = join(pieces.box)
+    pieces.label[top:bottom, left:right] = renumber[pieces.label[top:bottom, left:right]]
     box, mass, at_edge, origin = (values[order] for values in (pieces.box, pieces.mass, pieces.at_edge, pieces.origin))
-    return pieces._replace(label=renumber[pieces.label], box=box, mass=mass, at_edge=at_edge, origin=origin)
+    return pieces._replace(box=box, mass=mass, at_edge=at_edge, origin=origin)
 
 
 def components(mask):
@@ -162,6 +164,8 @@ def crossings(pieces):
     """Return int (N,): at how many places each connected piece leaves the picture at its left and right side, or above and
     below, whichever are fewer: a digit, or a line of them, at two at most, a grid at many."""
     label, fewest = pieces.label, None
+    if not pieces.at_edge.any():
+        return np.zeros(len(pieces.box), dtype=int)
     for sides in ((label[:, 0], label[:, -1]), (label[0], label[-1])):
         begins = np.concatenate([side[np.flatnonzero(np.diff(side, prepend=0))] for side in sides])
         places = np.bincount(pieces.origin[begins[begins > 0] - 1], minlength=len(pieces.box))
