@@ -59,6 +59,8 @@ def fainter_ink(look, pieces):
     faint = look.ink > picture.THRESHOLDS[1] * look.level
     if look.lines is not None:
         faint &= ~look.lines
+    if not (faint & ~look.mask).any():
+        return 0.0
     y, x, which, box = components(faint)
     size, within = sizes(box).max(axis=1), look.mask[y, x]
     counts = (size > 0.6 * pieces.height) & (size < 1.6 * pieces.height)

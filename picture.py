@@ -148,7 +148,7 @@ def to_array(image, size=256):
         strips.append(np.asarray(plain_mode(strip).reduce(factor)))
     array = np.concatenate(strips)
     if array.dtype == np.uint8:
-        array = array.astype(np.float32) / 255
+        array = np.divide(array, 255, dtype=np.float32)
     else:  # 16 and 32 bits: the depth that was meant is not recorded; cameras and scanners fill 10, 12, 14 or 16 bits
         array = np.maximum(np.nan_to_num(array.astype(np.float32), posinf=0, neginf=0), 0)
         array = array / next(white for white in (1, 255, 1023, 4095, 16383, 65535, array.max()) if array.max() <= white)
