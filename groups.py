@@ -8,7 +8,6 @@ import itertools
 import math
 from collections import namedtuple
 
-import cv2
 import numpy as np
 
 import picture
