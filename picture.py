@@ -302,8 +302,8 @@ def looks(array, invert=None, shares=(0.5, 0.25, 1.0), length=None):
         for mask, how in zip(find_masks(ink / level), ("half of full ink or more", "a third or more", "faint ink too")):
             found.append(Look(ink, mask, level, inverted, None, f"{what}; {how}", noise))
             yield found[-1]
-    if found and max(array.shape[:2]) <= 64:  # strokes are as small as specks, and as soft as blur makes them
-        yield from small_looks(array, found[0])
+        if share == shares[0] and max(array.shape[:2]) <= 64:  # strokes are as small as specks, and as soft as blur makes them
+            yield from small_looks(array, found[0])
     for first in range(0, len(found), len(THRESHOLDS)):
         lines = find_ruling(found[first + 1].mask, length)
         for look in found[first:first + len(THRESHOLDS)]:
@@ -314,15 +314,38 @@ def looks(array, invert=None, shares=(0.5, 0.25, 1.0), length=None):
 
 def small_looks(array, look):
     """Yield looks at a small picture: without what is smaller than a stroke; full ink already at half of the strength, for
-    blurred strokes; and what differs from the picture's upper and lower edge, on a ground of several colours side by side.
+    blurred strokes; what differs from the picture's upper and lower edge, on a ground of several colours side by side; without
+    thin strokes; and as if the picture had moved while it was taken.
     """
-    calm = cv2.medianBlur(np.minimum(look.ink / look.level, 1).astype(np.float32), 3)
+    soft = np.minimum(look.ink / look.level, 1).astype(np.float32)
+    calm, thick = cv2.medianBlur(soft, 3), cv2.morphologyEx(soft, cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
     yield look._replace(ink=calm * look.level, mask=calm > 0.5, name=f"{look.name}; without specks")
     level = 0.5 * look.level
     yield look._replace(mask=look.ink > 0.5 * level, level=level, name=f"{look.name}; strengthened")
     ink = np.abs(array - (array[:1] + array[-1:]) / 2).max(axis=2)
     level = max(quantile(ink, 0.999), MIN_CONTRAST)
     yield look._replace(ink=ink, mask=ink > 0.5 * level, level=level, name="what differs from the upper and lower edge")
+    yield look._replace(ink=thick * look.level, mask=thick > 0.5, name=f"{look.name}; without thin strokes")
+    for ink, how in undo_motion(look.ink):
+        level = quantile(ink, 0.98)
+        yield look._replace(ink=ink, mask=ink > 0.5 * level, level=level, name=f"{look.name}; {how}")
+
+
+def undo_motion(ink):
+    """Yield (ink, float32 (H, W), its name) without the blur of a picture that moved while it was taken, in directions and by
+    lengths that may be true: where the picture was sharp, or moved otherwise, much of what comes out is less than no ink.
+
+    Wiener's filter (1949); the transform of a straight movement is a sinc.
+    """
+    y, x = np.fft.fftfreq(ink.shape[0])[:, None], np.fft.rfftfreq(ink.shape[1])
+    along = np.array([np.cos(turn) * x + np.sin(turn) * y for turn in np.arange(8) * np.pi / 8])
+    for length in (min(ink.shape) / 6, min(ink.shape) / 4, min(ink.shape) / 3):
+        moved = np.sinc(length * along)
+        still = np.fft.irfft2(np.fft.rfft2(ink) * moved / (moved ** 2 + 0.01), ink.shape).astype(np.float32)
+        less = -np.minimum(still, 0).sum(axis=(1, 2)) / np.maximum(still, 0).sum(axis=(1, 2))
+        for i in np.argsort(less)[:2]:
+            if less[i] < 0.3:  # of what is ink; about 0.1 if it is true, 0.6 of a sharp picture
+                yield np.maximum(still[i], 0), f"as if moved by {length:.1f} pixels at {22.5 * i:.1f} degrees"
 
 
 def find_masks(ink):
