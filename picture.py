@@ -338,14 +338,14 @@ def undo_motion(ink):
     Wiener's filter (1949); the transform of a straight movement is a sinc.
     """
     y, x = np.fft.fftfreq(ink.shape[0])[:, None], np.fft.rfftfreq(ink.shape[1])
-    along = np.array([np.cos(turn) * x + np.sin(turn) * y for turn in np.arange(8) * np.pi / 8])
+    along = np.array([np.cos(turn) * x + np.sin(turn) * y for turn in np.arange(16) * np.pi / 16])
     for length in (min(ink.shape) / 3, min(ink.shape) / 4, min(ink.shape) / 6):
         moved = np.sinc(length * along)
         still = np.fft.irfft2(np.fft.rfft2(ink) * moved / (moved ** 2 + 0.01), ink.shape).astype(np.float32)
         less = -np.minimum(still, 0).sum(axis=(1, 2)) / np.maximum(still, 0).sum(axis=(1, 2))
         for i in np.argsort(less)[:2]:
             if less[i] < 0.2:  # of what is ink; 0.1 if it is true, 0.6 of a sharp picture
-                yield np.maximum(still[i], 0), f"as if moved by {length:.1f} pixels at {22.5 * i:.1f} degrees"
+                yield np.maximum(still[i], 0), f"as if moved by {length:.1f} pixels at {11.25 * i:.1f} degrees"
 
 
 def find_masks(ink):
