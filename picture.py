@@ -20,6 +20,8 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from restore import undo_glare, undo_motion
+
 MAX_PIXELS = 120_000_000  # a picture with more is refused: it would not fit into a gigabyte of memory
 DRAFT = 1024              # pixels that a JPEG keeps on its long side, at least, when it is reduced while it is decoded
 
@@ -282,6 +284,20 @@ def grain(array):
     return math.sqrt(array.shape[2]) * quantile(apart, 0.5) / 0.954 if apart.size else 0.0  # 0.954: of a normal distribution
 
 
+def find_inks(array, invert, shares, small):
+    """Yield (ink, inverted, what it is, in words) as looks() needs it: as find_ink(), on the paper of each share; of a picture
+    that is not small also as if nothing were reflected, where something seems to be."""
+    glare = None if small or invert is False else undo_glare(array)
+    if glare is not None:
+        yield np.minimum(glare, quantile(glare, 0.99)), True, "what is darker than the paper, without the light reflected from it"
+    for share in shares:
+        difference, light = subtract_paper(array, share)
+        ink, inverted = find_ink(difference, invert)
+        if inverted:
+            ink = ink / np.maximum(light, 0.4)  # in a shadow all is darker by the same factor, the ink's contrast too
+        yield ink, inverted, f"what is {'darker' if inverted else 'lighter'} than the paper within {share:.2g} of the picture"
+
+
 def looks(array, invert=None, shares=(0.5, 0.25, 1.0), length=None):
     """Yield each Look at array, float (H, W, C): the ink of papers of several sizes, at THRESHOLDS, without lines at last.
 
@@ -289,20 +305,15 @@ def looks(array, invert=None, shares=(0.5, 0.25, 1.0), length=None):
     that of the shortest ruled line.
     """
     length = length or max(10, int(0.4 * min(array.shape[:2])))
-    found, noise = [], grain(array)
-    for share in shares:
-        difference, light = subtract_paper(array, share)
-        ink, inverted = find_ink(difference, invert)
-        if inverted:
-            ink = ink / np.maximum(light, 0.4)  # in a shadow all is darker by the same factor, the ink's contrast too
+    small, found, noise = max(array.shape[:2]) <= 64, [], grain(array)
+    for ink, inverted, what in find_inks(array, invert, shares, small):
         level = quantile(ink, 0.999)
         if level < max(MIN_CONTRAST, PURE_NOISE * noise):
             continue
-        what = f"what is {'darker' if inverted else 'lighter'} than the paper within {share:.2g} of the picture"
         for mask, how in zip(find_masks(ink / level), ("half of full ink or more", "a third or more", "faint ink too")):
             found.append(Look(ink, mask, level, inverted, None, f"{what}; {how}", noise))
             yield found[-1]
-        if share == shares[0] and max(array.shape[:2]) <= 64:  # strokes are as small as specks, and as soft as blur makes them
+        if small and len(found) == len(THRESHOLDS):  # strokes are as small as specks, and as soft as blur makes them
             yield from small_looks(array, found[0])
     for first in range(0, len(found), len(THRESHOLDS)):
         lines = find_ruling(found[first + 1].mask, length)
@@ -329,23 +340,6 @@ def small_looks(array, look):
     for ink, how in undo_motion(look.ink):
         level = quantile(ink, 0.98)
         yield look._replace(ink=ink, mask=ink > 0.5 * level, level=level, name=f"{look.name}; {how}")
-
-
-def undo_motion(ink):
-    """Yield (ink, float32 (H, W), its name) without the blur of a picture that moved while it was taken, in directions and by
-    lengths that may be true: where the picture was sharp, or moved otherwise, much of what comes out is less than no ink.
-
-    Wiener's filter (1949); the transform of a straight movement is a sinc.
-    """
-    y, x = np.fft.fftfreq(ink.shape[0])[:, None], np.fft.rfftfreq(ink.shape[1])
-    along = np.array([np.cos(turn) * x + np.sin(turn) * y for turn in np.arange(16) * np.pi / 16])
-    for length in (min(ink.shape) / 3, min(ink.shape) / 4, min(ink.shape) / 6):
-        moved = np.sinc(length * along)
-        still = np.fft.irfft2(np.fft.rfft2(ink) * moved / (moved ** 2 + 0.01), ink.shape).astype(np.float32)
-        less = -np.minimum(still, 0).sum(axis=(1, 2)) / np.maximum(still, 0).sum(axis=(1, 2))
-        for i in np.argsort(less)[:2]:
-            if less[i] < 0.2:  # of what is ink; 0.1 if it is true, 0.6 of a sharp picture
-                yield np.maximum(still[i], 0), f"as if moved by {length:.1f} pixels at {11.25 * i:.1f} degrees"
 
 
 def find_masks(ink):
