@@ -11,6 +11,7 @@ import numpy as np
 
 WHITE = 1.1         # what a reflection tends to, 1 what the camera can record: a light is lighter than white paper
 GLARE = 0.15, 0.85, 0.4  # how much lighter the paper is there than elsewhere, and how light; how light it is elsewhere, at least
+STEEP = 0.3         # of that, how much its light rises within a pixel, at most
 PAPER_SIZE = 96     # pixels on the long side of the picture in which the paper is looked for
 
 
@@ -33,7 +34,7 @@ def undo_motion(ink):
 
 def undo_glare(array):
     """Return the dark ink, float32 (H, W), of an array, float (H, W, C), as if no light were reflected from its paper; None if
-    the paper is nowhere so much lighter than elsewhere. A reflection covers ink and paper by the same share: what it leaves of
+    no light fades so slowly on its paper. A reflection covers ink and paper by the same share: what it leaves of
     the way from paper to ink is what it leaves of the way from paper to white.
     """
     height, width = array.shape[:2]
@@ -43,8 +44,11 @@ def undo_glare(array):
     reach = max(3, int(0.2 * min(size))) | 1  # wider than a stroke; a reflection is wider still
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))
     paper = cv2.morphologyEx(cv2.resize(grey, size, interpolation=cv2.INTER_AREA), cv2.MORPH_CLOSE, disc)
-    usual = np.median(paper)
-    if usual < GLARE[2] or paper.max() < max(usual + GLARE[0], GLARE[1]):
+    usual, lightest, paper = np.quantile(paper, 0.7), paper.max(), cv2.GaussianBlur(paper, (0, 0), 1)  # a reflection covers less
+    if usual < GLARE[2] or lightest < max(usual + GLARE[0], GLARE[1]):
         return None
-    paper = cv2.resize(cv2.GaussianBlur(paper, (0, 0), 1), (width, height))
+    above = np.maximum(paper, usual)
+    if max(abs(np.diff(above, axis=axis)).max() for axis in (0, 1)) > STEEP * (lightest - usual):  # chalk, or a lighter sheet
+        return None
+    paper = cv2.resize(paper, (width, height))
     return (np.maximum(paper - grey, 0) * (WHITE - usual) / np.maximum(WHITE - paper, 0.1)).astype(np.float32)

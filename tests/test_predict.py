@@ -40,9 +40,7 @@ def test_pictures_as_people_make_them(model, kind, floor):
 
 def test_pictures_with_troubles(model):
     shares = {kind.__name__: accuracy(model, *pictures.make(kind, 15, seed=1)) for kind in troubles.KINDS}
-    glare = shares.pop("glare")
-    assert min(shares.values()) >= 0.73 and glare >= 0.5, shares
-    assert np.mean([*shares.values(), glare]) >= 0.92, shares
+    assert min(shares.values()) >= 0.73 and np.mean(list(shares.values())) >= 0.93, shares
 
 
 def test_what_is_no_digit_is_seldom_read_for_sure(model):
@@ -55,7 +53,7 @@ def test_what_is_no_digit_is_seldom_read_for_sure(model):
 
 def test_corruptions_of_28x28_digits(model):
     shares = {c.__name__: accuracy(model, *pictures.make(pictures.corrupted(c), 15, seed=1)) for c in pictures.CORRUPTIONS}
-    assert np.mean(list(shares.values())) >= 0.93 and min(shares.values()) >= 0.5, shares
+    assert np.mean(list(shares.values())) >= 0.95 and min(shares.values()) >= 0.73, shares
 
 
 def test_other_writers(model):
