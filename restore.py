@@ -40,10 +40,10 @@ def undo_glare(array):
     height, width = array.shape[:2]
     scale = min(1, PAPER_SIZE / max(height, width))
     size = max(3, round(scale * width)), max(3, round(scale * height))
-    grey = array.mean(axis=2)
     reach = max(3, int(0.2 * min(size))) | 1  # wider than a stroke; a reflection is wider still
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))
-    paper = cv2.morphologyEx(cv2.resize(grey, size, interpolation=cv2.INTER_AREA), cv2.MORPH_CLOSE, disc)
+    grey = cv2.resize(array, size, interpolation=cv2.INTER_AREA).reshape(*size[::-1], -1).mean(axis=2)
+    paper = cv2.morphologyEx(grey, cv2.MORPH_CLOSE, disc)
     usual, lightest, paper = np.quantile(paper, 0.7), paper.max(), cv2.GaussianBlur(paper, (0, 0), 1)  # a reflection covers less
     if usual < GLARE[2] or lightest < max(usual + GLARE[0], GLARE[1]):
         return None
@@ -51,4 +51,4 @@ def undo_glare(array):
     if max(abs(np.diff(above, axis=axis)).max() for axis in (0, 1)) > STEEP * (lightest - usual):  # chalk, or a lighter sheet
         return None
     paper = cv2.resize(paper, (width, height))
-    return (np.maximum(paper - grey, 0) * (WHITE - usual) / np.maximum(WHITE - paper, 0.1)).astype(np.float32)
+    return (np.maximum(paper - array.mean(axis=2), 0) * (WHITE - usual) / np.maximum(WHITE - paper, 0.1)).astype(np.float32)
