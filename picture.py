@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from restore import undo_glare, undo_motion
+from restore import subtract_paper, undo_glare, undo_motion
 
 MAX_PIXELS = 120_000_000  # a picture with more is refused: it would not fit into a gigabyte of memory
 DRAFT = 1024              # pixels that a JPEG keeps on its long side, at least, when it is reduced while it is decoded
@@ -219,28 +219,6 @@ def lay_on_ground(rgba):
 
 # ---------------------------------------------------------------------------------------------------------------------
 # From an array to ink
-
-def subtract_paper(array, share):
-    """Return array, float (H, W, C), minus the paper around each pixel, and by how much its light falls short, (H, W).
-
-    Paper is the median of a square neighbourhood whose side is `share` of the picture's short one: a median follows falling
-    light, but also the edge of a hard shadow, of a sheet on a table or of black bars, where a smooth surface can't. Right
-    at such an edge anything between the two levels is paper. The light is 1 on the lightest paper and less in a shadow.
-    """
-    height, width = array.shape[:2]
-    scale = min(1, PAPER_SIZE / max(height, width))
-    size = max(3, round(scale * width)), max(3, round(scale * height))
-    small = cv2.resize(array, size, interpolation=cv2.INTER_AREA)
-    paper = cv2.medianBlur((255 * small + 0.5).astype(np.uint8), max(3, int(share * min(size))) | 1)
-    ends = [edge(paper, np.ones((3, 3), np.uint8)).astype(np.float32) / 255 for edge in (cv2.erode, cv2.dilate)]
-    lowest, highest = (cv2.resize(end, (width, height)).reshape(array.shape) for end in ends)
-    brightness = along_axis(ends[1].reshape(*size[::-1], -1))
-    light = np.minimum(brightness / max(quantile(brightness, 0.9), 1e-6), 1)
-    return array - cv2.min(cv2.max(array, lowest), highest).reshape(array.shape), cv2.resize(light, (width, height))
-
-
-PAPER_SIZE = 96  # pixels on the long side of the picture in which the paper is looked for: paper has no detail
-
 
 def find_ink(difference, invert=None):
     """Return (ink, inverted): ink float (H, W), 0 paper; inverted True if the ink is darker than the paper.

@@ -32,6 +32,7 @@ import plots  # noqa: E402
 import predict  # noqa: E402
 import recipe  # noqa: E402
 import report  # noqa: E402
+import restore  # noqa: E402
 import train  # noqa: E402
 import utils  # noqa: E402
 
@@ -109,7 +110,7 @@ def plot_chain(photo, model):
     from matplotlib.figure import Figure
 
     array = picture.to_array(photo)
-    difference, _ = picture.subtract_paper(array, 0.5)
+    difference, _ = restore.subtract_paper(array, 0.5)
     look = next(picture.looks(array))
     candidates = number.find_candidates(look)
     main = max(range(len(candidates.boxes)), key=lambda i: pieces.sizes(candidates.boxes[i][None]).max())

@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw, ImageOps
 
 import picture
 import predict
+import restore
 
 
 def encodings(image):
@@ -119,7 +120,7 @@ def test_paper_in_falling_light_becomes_even():
     y, x = np.mgrid[-1:1:100j, -1:1:120j]
     page = (0.8 - 0.2 * x + 0.1 * y - 0.1 * x * y - 0.05 * y * y)[..., None] + rng.normal(0, 0.002, (100, 120, 3))
     page[40:60, 50:55] -= 0.5
-    difference, _ = picture.subtract_paper(page.astype(np.float32), 0.5)
+    difference, _ = restore.subtract_paper(page.astype(np.float32), 0.5)
     assert np.abs(difference[10:30]).max() < 0.05
     assert difference[45:55, 51:54].mean() == pytest.approx(-0.5, abs=0.04)
 
@@ -128,7 +129,7 @@ def test_the_edge_of_a_shadow_is_no_ink():
     page = np.full((120, 160, 3), 0.9, dtype=np.float32)
     page[:, 90:] *= 0.55
     page[50:70, 40:46] = 0.2
-    difference, light = picture.subtract_paper(page, 0.5)
+    difference, light = restore.subtract_paper(page, 0.5)
     assert np.abs(np.delete(difference, np.s_[35:51], axis=1)).max() < 0.05 and difference[55:65, 42:44].max() < -0.6
     assert light[60, 150] == pytest.approx(0.55, abs=0.02) and light[60, 10] == 1
 
