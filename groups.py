@@ -136,7 +136,7 @@ def in_part(group, origin, parts):
 
 def has_proportions(box, height):
     wide, high = box[2] - box[0], box[3] - box[1]
-    return wide <= 1.4 * max(high, 0.5 * height) and wide <= 1.8 * height and high <= 2.2 * height
+    return wide <= 1.8 * min(max(high, 0.5 * height), height) and high <= 2.2 * height
 
 
 def frame_group(look, pieces, group, box):

@@ -11,7 +11,8 @@ import numpy as np
 from picture import dilate, stroke_width
 
 MANY = 400      # pieces: more are noise, or print
-WIDE = 0.6      # of its height: a piece as wide may be two digits that touch
+WIDE = 0.6      # of its height: a piece as wide may be two digits that touch,
+ALONE = 0.8     # or this, if no other piece has a digit's height
 
 Pieces = namedtuple("Pieces", "label box mass at_edge worth origin height near bars")
 Pieces.__doc__ = """Connected pieces of ink.
@@ -227,7 +228,7 @@ def cut_touching(pieces, soft):
     """
     width, height = sizes(pieces.box).T
     full = (height > 0.5 * pieces.height) & (height < 2 * pieces.height)
-    wide = np.flatnonzero(full & (width > (WIDE if full.sum() > 1 else 1.1) * height))
+    wide = np.flatnonzero(full & (width > (WIDE if full.sum() > 1 else ALONE) * height))
     if len(wide) == 0 or len(wide) > 100:
         return pieces
     label, box, mass, origin = pieces.label, list(pieces.box), list(pieces.mass), list(pieces.origin)

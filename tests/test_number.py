@@ -15,6 +15,7 @@ import number
 import pieces
 import predict
 from picture import Look, PictureError
+from strokes import tight
 
 
 def texts(model, images):
@@ -92,6 +93,27 @@ def test_other_ink_makes_a_number_unsure(model, some, size):
     beside = cv2.polylines(page.copy(), [corners.astype(int)], True, 30, 5)
     plain, reading = predict.predict_images([page, beside], model)
     assert plain.whole >= predict.SURE > reading.whole, (plain.text, reading.text, reading.whole)
+
+
+@pytest.mark.parametrize("narrow, floor", [(0.9, 0.7), (0.75, 0.55), (0.65, 0.55)])
+def test_two_digits_that_touch_are_read_where_nothing_else_is(model, some, narrow, floor):
+    """How high a digit is, only the pair itself tells; it may be no wider than that, if the digits are narrow."""
+    rng, images, wanted = np.random.default_rng(0), [], []
+    for pair in itertools.permutations((0, 2, 3, 5, 6, 8), 2):
+        inks = [tight(pictures.enlarge(some[i], 96)) for i in pair]
+        ink = pages.margins(pages.line_ink(inks, rng, 68, 0.2, touching=True), rng, 68, 1, 1)
+        image = pictures.to_image(np.repeat(1 - 0.9 * ink[..., None], 3, axis=2))
+        images.append(image.resize((int(narrow * image.width), image.height)))
+        wanted.append("".join(map(str, pair)))
+    read = texts(model, images)
+    assert np.mean([a == b for a, b in zip(read, wanted)]) >= floor, list(zip(wanted, read))
+
+
+@pytest.mark.parametrize("flat", [1.0, 1.5, 1.75])
+def test_a_flat_digit_has_a_digits_proportions_and_two_side_by_side_have_not(flat):
+    assert groups.has_proportions((0, 0, 60 * flat, 60), 60)
+    assert groups.has_proportions((0, 0, 40 * flat, 40), 60)  # of a line whose other digits are higher
+    assert not groups.has_proportions((0, 0, 120, 60), 60)
 
 
 # Lines
