@@ -21,7 +21,8 @@ SMALLEST = 6    # pixels: no digit that is smaller can be read
 SKIP = 2.0      # what it costs to leave out a piece as heavy as the others, in nats
 EACH = 0.3      # what a digit costs beyond the network's doubt, so that fewer digits are better
 SURE = 0.9      # probability of a digit
-CUT = 0.05      # what it costs to cut a piece
+CUT = 0.05      # what it costs to cut a piece,
+REST = 0.5      # to leave out a part of it, which a pen has drawn in one go with the rest,
 TWO = 1.5       # and to join what is two digits, most likely
 WIDEST = 1.25, 0.8, 1.35, 1.1, 1.1, 1.45, 1.0, 1.1, 1.0, 0.9  # of its height, 0 to 9: 95 % of MNIST's digits are narrower
 FAINT = 0.6, 0.3  # what fainter ink counts, and the most that it counts, as a share of the ink
@@ -195,7 +196,7 @@ def prices(candidates, probabilities):
     costs = [-math.log(max(p, 1e-6)) + EACH + 1 - max(each[i] for i in group) + shape_cost(box, pieces.height, digit)
              + joint_cost(group, box, sure, parts, pieces.height) for group, box, p, digit in judged]
     heavy = np.maximum(pieces.mass / weighted_median(pieces.mass, pieces.mass), sizes(pieces.box).max(axis=1) / pieces.height)
-    return costs, (worth * SKIP * np.minimum(1.5, heavy) + 0.05).tolist()
+    return costs, (worth * SKIP * np.minimum(1.5, heavy) + 0.05 + REST * (cut_into > 1)).tolist()
 
 
 def choose(candidates, probabilities):

@@ -21,13 +21,13 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import draw  # noqa: E402
+import groups  # noqa: E402
 import hand  # noqa: E402
 import mnist  # noqa: E402
 import number  # noqa: E402
 import pages  # noqa: E402
 import picture  # noqa: E402
 import pictures  # noqa: E402
-import pieces  # noqa: E402
 import plots  # noqa: E402
 import predict  # noqa: E402
 import recipe  # noqa: E402
@@ -112,8 +112,8 @@ def plot_chain(photo, model):
     array = picture.to_array(photo)
     difference, _ = restore.subtract_paper(array, 0.5)
     look = next(picture.looks(array))
-    candidates = number.find_candidates(look)
-    main = max(range(len(candidates.boxes)), key=lambda i: pieces.sizes(candidates.boxes[i][None]).max())
+    candidates = groups.find_candidates(look)
+    (main,) = groups.choose(candidates, predict.read_views(model, candidates.views))
     left, top, right, bottom = candidates.boxes[main]
     mask = np.zeros_like(look.mask)
     mask[top:bottom, left:right] = look.mask[top:bottom, left:right]
