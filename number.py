@@ -21,7 +21,7 @@ import numpy as np
 import picture
 from groups import choose, find_candidates, join
 from picture import NoDigit
-from pieces import CUT_OUT, doubt_of, edge_weight, sizes, weighted_median
+from pieces import CUT_OUT, doubt_of, sizes, weighted_median
 
 COARSE = 256    # pixels on the long side of the first look: strokes shaded with a pencil close up
 CLOSER = 512    # of a closer look at large digits,
@@ -211,17 +211,15 @@ def make_page(look, candidates, probabilities):
     mass = np.array([candidates.pieces.mass[list(candidates.groups[i])].sum() for i in chosen])
     lines = [line for line in lines if len(line) > 1 or len(mass) < 4 or mass[line[0]] > 0.35 * np.median(mass)]  # else a speck
     high, wide = look.mask.shape
-    digits, ink = [], candidates.ink
+    digits = []
     for n, line in enumerate(lines):
         for i in line:
             group, p = list(candidates.groups[chosen[i]]), probabilities[chosen[i]]
-            if max(high, wide) > CUT_OUT:  # what lies along the edge counts in full if it is read
-                ink += (candidates.pieces.mass * (1 - edge_weight(candidates.pieces.at_edge)))[group].sum()
             weight = (candidates.pieces.mass * candidates.pieces.worth)[group].sum()
             place = tuple(float(edge / side) for edge, side in zip(box[i], (wide, high, wide, high)))
             digits.append(Found(int(p.argmax()), float(p.max()), p, place, n, candidates.views[chosen[i]], float(weight)))
     unruled = WITHOUT_LINES if look.lines is not None else 0
-    return Page(digits, look.inverted, rate(digits, ink) + unruled, look.name, None), chosen
+    return Page(digits, look.inverted, rate(digits, candidates.ink) + unruled, look.name, None), chosen
 
 
 def rate(digits, ink):

@@ -255,11 +255,12 @@ def along_axis(array, axis=None):
 def grain(array):
     """Return the standard deviation of the noise and grain in array, float (H, W, C), along a unit vector of colour.
 
-    Taken from the median difference of pixels two apart: strokes are in few places, and falling light differs by little.
+    Taken from the median difference of pixels two apart, side by side or one above the other, whichever is less: strokes are in few
+    places, or run in one direction, and falling light differs by little.
     """
     grey = along_axis(array)
-    apart = np.abs(grey[:, 2:] - grey[:, :-2])
-    return math.sqrt(array.shape[2]) * quantile(apart, 0.5) / 0.954 if apart.size else 0.0  # 0.954: of a normal distribution
+    apart = [quantile(np.abs(lines[2:] - lines[:-2]), 0.5) for lines in (grey, grey.T) if len(lines) > 2]
+    return math.sqrt(array.shape[2]) * min(apart, default=0.0) / 0.954  # 0.954: of a normal distribution
 
 
 def find_inks(array, invert, shares, small):
@@ -283,7 +284,8 @@ def looks(array, invert=None, shares=(0.5, 0.25, 1.0), length=None):
     that of the shortest ruled line.
     """
     length = length or max(10, int(0.4 * min(array.shape[:2])))
-    small, found, noise = max(array.shape[:2]) <= 64, [], grain(array)
+    small, found = max(array.shape[:2]) <= 64, []
+    noise = 0.0 if small else grain(array)  # a small picture may be full of strokes
     for ink, inverted, what in find_inks(array, invert, shares, small):
         level = quantile(ink, 0.999)
         if level < max(MIN_CONTRAST, PURE_NOISE * noise):

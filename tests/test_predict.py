@@ -43,6 +43,24 @@ def test_pictures_with_troubles(model):
     assert min(shares.values()) >= 0.73 and np.mean(list(shares.values())) >= 0.93, shares
 
 
+@pytest.mark.parametrize("sides", ["tblr", "b", "lr"])
+@pytest.mark.parametrize("size", [16, 24, 48, 65, 80, 161, 320])
+def test_a_digit_that_fills_its_picture_is_read(model, size, sides):
+    """As in USPS's 16x16, or cut out by hand: all is strokes, whose edges are no grain, and lies at the picture's edge."""
+    digits, labels = pictures.digits(60, seed=9)
+    images = []
+    for digit in digits:
+        top, bottom, left, right = (0 if side in sides else 6 for side in "tblr")
+        ink = np.pad(pictures.tight(digit), ((top, bottom), (left, right)))
+        height, width = ink.shape
+        shape = max(1, round(size * width / max(height, width))), max(1, round(size * height / max(height, width)))
+        images.append(Image.fromarray((255 * (1 - ink)).astype(np.uint8)).resize(shape))
+    readings = predict.predict_images(images, model)
+    assert not any(isinstance(reading, PictureError) and "blank" in str(reading) for reading in readings)
+    right = [not isinstance(reading, PictureError) and reading.text == str(label) for reading, label in zip(readings, labels)]
+    assert np.mean(right) >= (0.9 if size > 16 else 0.8)
+
+
 def test_what_is_no_digit_is_seldom_read_for_sure(model):
     """Fewest of what is looked at longest."""
     kinds = {nothing.letter: 12, nothing.sign: 8, nothing.drawing: 3, nothing.scribble: 3, nothing.word: 2, nothing.landscape: 2}
