@@ -162,8 +162,9 @@ def shape_cost(box, height, digit):
 def joint_cost(group, box, sure, parts, height):
     """Return what it costs, in nats, to take these pieces and no others for one digit.
 
-    parts: of every piece, its box, its origin and into how many that was cut; sure: {origin: box} of the connected pieces that the network is sure of by themselves. Of these, two that stand side by
-    side are two digits, most likely, and so are two connected pieces of full height, side by side or one above the other.
+    parts: of every piece, its box, its origin and into how many that was cut; sure: {origin: box} of the connected pieces
+    that the network is sure of by themselves. Of these, two that stand side by side are two digits, most likely, and so are
+    two connected pieces of full height, side by side or one above the other.
     """
     connected, count = {}, {}
     for part, origin, cut_into in (parts[i] for i in group):

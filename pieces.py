@@ -17,9 +17,10 @@ ALONE = 0.8     # or this, if no other piece has a digit's height
 Pieces = namedtuple("Pieces", "label box mass at_edge worth origin height near bars")
 Pieces.__doc__ = """Connected pieces of ink.
 
-From left to right. label: uint16 (H, W), 0 paper, piece i is i + 1; box: int (N, 4); mass: float (N,), in pixels of full ink;
-at_edge: float (N,), how much of its length lies on the picture's edge; worth: float (N,), see find_worth(); origin: int (N,),
-the connected piece that it is, or is a part of; height: float, that of a digit; near: bool (N, N), see find_near(); bars: float, the mass of long lines that something may hang on.
+From left to right. label: uint16 (H, W), 0 paper, piece i is i + 1; box: int (N, 4); mass: float (N,), in pixels of full
+ink; at_edge: float (N,), how much of its length lies on the picture's edge; worth: float (N,), see find_worth(); origin: int
+(N,), the connected piece that it is, or is a part of; height: float, that of a digit; near: bool (N, N), see find_near();
+bars: float, the mass of long lines that something may hang on.
 """
 
 
