@@ -105,7 +105,7 @@ def find_groups(pieces):
             for j in {j for i in group for j in neighbours[i]}.difference(group):
                 larger = tuple(sorted((*group, j)))
                 if larger not in grown:
-                    grown[larger] = [*map(min, box[:2], single[j][:2]), *map(max, box[2:], single[j][2:])]
+                    grown[larger] = join((box, single[j]), (0, 1))
         latest = {group: box for group, box in grown.items() if has_proportions(box, pieces.height)}
         if len(found) + len(latest) > 8 * len(pieces.box) + 100:  # a thicket: larger groups are no digits
             break

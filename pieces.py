@@ -1,4 +1,4 @@
-"""Pieces of ink: connected, and cut where digits may touch; too many rather than too few, since number.py joins them again.
+"""Pieces of ink: connected, and cut where digits may touch; too many rather than too few, since groups.py joins them again.
 
     pieces = find_pieces(look)       of a picture.Look, without what is drawn round others, bars and specks
 """
