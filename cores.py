@@ -98,8 +98,8 @@ def start(executor, function, *arguments):
 
 
 def spread(executor, function, *iterables):
-    """Return [function(*items) for items in zip(*iterables)]: the first is computed here, the others by the executor's threads
-    meanwhile. function must not draw random numbers that its calls share."""
+    """Return a Future of function(*items) for each items in zip(*iterables): the first is computed here, the others by the
+    executor's threads meanwhile. function must not draw random numbers that its calls share."""
     first, *others = zip(*iterables)
     futures = [start(executor, function, *items) for items in others]
-    return [function(*first), *(future.result() for future in futures)]
+    return [start(None, function, *first), *futures]

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 def uniform(n, limit, generator):
     """Return n random numbers, uniform in -limit .. limit."""
-    return (2 * torch.rand(n, generator=generator) - 1) * limit
+    return torch.empty(n).uniform_(-limit, limit, generator=generator)
 
 
 @functools.cache

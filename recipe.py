@@ -17,20 +17,22 @@ RECIPES = {
     "classic": dict(epochs=30, batch_size=64, lr=0.001, ingredients=()),
     # Ours: what each ingredient is worth is in the model card, Model/README.md.
     "modern": dict(epochs=40, batch_size=512, lr=0.0045, ingredients=(
-        "rotation", "decay", "schedule", "affine", "turns", "elastic", "strokes", "hands", "junk", "bfloat16")),
+        "rotation", "decay", "schedule", "affine", "turns", "elastic", "strokes", "hands", "junk", "bfloat16", "products")),
 }
 
 
 def prepare(settings, train_set, device, own=None):
     """Return what a training starts with: (model, optimizer, train_loader, extras), the extras being the keyword arguments
-    scheduler and bfloat16 of train() and training_process().
+    scheduler, bfloat16 and by_products of train() and training_process().
 
     settings: epochs, batch_size, lr, seed, ingredients. train_set: (images, labels), uint8 and int64 on device; own: as many
     more of the user's own, or None.
     """
     ingredients = settings["ingredients"]
     torch.manual_seed(settings["seed"])
-    model = LeNet5().to(device, memory_format=torch.channels_last)  # the faster layout for these convolutions
+    by_products = "products" in ingredients and torch.device(device).type == "cpu"
+    layout = torch.contiguous_format if by_products else torch.channels_last  # the faster one for convolutions
+    model = LeNet5().to(device, memory_format=layout)
     optimizer = make_optimizer(model, settings["lr"], device, ingredients)
     generator = torch.Generator().manual_seed(settings["seed"])
     train_set = add_strangers(*train_set, ingredients, settings["seed"])
@@ -39,7 +41,8 @@ def prepare(settings, train_set, device, own=None):
     train_loader = Batches(*train_set, settings["batch_size"], generator, make_augment(ingredients))
     steps = settings["epochs"] * len(train_loader)
     extras = dict(scheduler=make_schedule(optimizer, steps) if "schedule" in ingredients else None,
-                  bfloat16=in_bfloat16(ingredients, device))
+                  bfloat16=in_bfloat16(ingredients, device),
+                  by_products=by_products)
     return model, optimizer, train_loader, extras
 
 

@@ -21,6 +21,7 @@ if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_
 import argparse
 import contextlib
 import copy
+import functools
 import math
 import os
 import shlex
@@ -39,6 +40,7 @@ from tqdm import tqdm
 import cores
 import mine
 import mnist
+import products
 import report
 import runs
 import utils
@@ -50,65 +52,56 @@ from utils import LeNetError
 # ---------------------------------------------------------------------------------------------------------------------
 # The loop
 
-def train(train_loader, model, loss_func, optimizer, device, *, scheduler=None, bfloat16=False):
+def train(train_loader, model, loss_func, optimizer, device, *, scheduler=None, bfloat16=False, by_products=False):
     """Train for one epoch; return (model, optimizer, epoch_loss), the mean loss over the images seen, in nats.
 
     loss_func takes (logits, targets) and returns a mean over images. scheduler is stepped after every batch. With bfloat16,
     activations and their gradients are rounded to 8 significant bits; weights, loss and steps keep their 24 (Micikevicius et
-    al. 2018, section 3.1). On a CPU large batches are cut, a piece for each of torch's threads, and their number decides how
-    sums are rounded. Raises FloatingPointError, naming the batch, if a loss was not finite.
+    al. 2018, section 3.1). by_products: compute LeNet5's logits as products.py does. On a CPU large batches are cut, a piece for
+    each of torch's threads, and their number decides how sums are rounded. Raises FloatingPointError, naming the batch, if a
+    loss was not finite.
     """
     def compute_loss(x, y):
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=bfloat16, cache_enabled=False):  # threads would share it
-            logits, _ = model(x)
+        if by_products:
+            logits = products.compute_logits(model, x, torch.bfloat16 if bfloat16 else torch.float32)
+        else:
+            with torch.autocast(x.device.type, torch.bfloat16, enabled=bfloat16, cache_enabled=False):  # threads would share it
+                logits, _ = model(x)
         return loss_func(logits.float(), y)
 
-    def step():
+    def differentiate(x, y, share):
+        """Return the loss of a piece of a batch and its gradients, weighted by the piece's share of the batch."""
+        loss = compute_loss(x, y) * share
+        return loss.detach(), *torch.autograd.grad(loss, weights)
+
+    def step(pieces):
+        """Make a step along the sum of the pieces' gradients, added up always in the same order; return the batch's loss."""
+        loss, *gradients = [functools.reduce(torch.add, parts) for parts in zip(*(piece.result() for piece in pieces))]
+        for weight, gradient in zip(weights, gradients):
+            weight.grad = gradient
         optimizer.step()
         if scheduler is not None:
             scheduler.step()
+        return loss
 
     model.train()
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
     losses, sizes = [], []
     n_pieces = cores.pieces(train_loader, device)
     with cores.workers(n_pieces) as executor:
-        stepped = None
         for x, y in tqdm(train_loader, leave=False, disable=None):  # None: only on a terminal
-            x, y = x.to(device), y.to(device)
-            if stepped is not None:
-                stepped.result()  # this batch was made while a worker, if there is one, was at work on the step before
-            optimizer.zero_grad()
-            losses.append(backward(compute_loss, model, x, y, n_pieces, executor))
+            xs, ys = x.to(device).chunk(n_pieces), y.to(device).chunk(n_pieces)
+            if losses:
+                losses[-1].result()  # this batch was made while a worker, if there is one, was at work on the step before
+            pieces = cores.spread(executor, differentiate, xs, ys, [len(piece) / len(y) for piece in ys])
+            losses.append(cores.start(executor, step, pieces))
             sizes.append(len(y))
-            stepped = cores.start(executor, step)
-        stepped.result()
+        losses = [loss.result() for loss in losses]
     losses = torch.stack(losses).tolist()  # one wait for the device per epoch, not one per batch; MPS has no float64
     for number, loss in enumerate(losses, start=1):
         if not math.isfinite(loss):
             raise FloatingPointError(f"the loss of batch {number} of {len(losses)} is {loss}")
     return model, optimizer, sum(loss * size for loss, size in zip(losses, sizes)) / sum(sizes)
-
-
-def backward(compute_loss, model, x, y, n_pieces, executor):
-    """Compute the loss of a batch and leave its gradients in the weights; return the loss.
-
-    In pieces, each worker computes gradients of its own; they are added up always in the same order, whoever was ready first.
-    """
-    if n_pieces == 1:
-        loss = compute_loss(x, y)
-        loss.backward()
-        return loss.detach()
-    weights = [weight for weight in model.parameters() if weight.requires_grad]
-
-    def gradients(piece_x, piece_y):
-        loss = compute_loss(piece_x, piece_y) * (len(piece_y) / len(y))
-        return loss.detach(), *torch.autograd.grad(loss, weights)
-
-    of_pieces = cores.spread(executor, gradients, x.chunk(n_pieces), y.chunk(n_pieces))
-    loss, *totals = [sum(parts) for parts in zip(*of_pieces)]
-    for weight, total in zip(weights, totals):
-        weight.grad = total
-    return loss
 
 
 def validate(valid_loader, model, loss_func, device):
@@ -118,13 +111,13 @@ def validate(valid_loader, model, loss_func, device):
 
 
 def training_process(model, loss_func, optimizer, train_loader, valid_loader, epochs, device, *,
-                     scheduler=None, bfloat16=False, history=None, best_weights=None, on_epoch=None):
+                     history=None, best_weights=None, on_epoch=None, **how):
     """Train and validate until `epochs` epochs are done; return (best_model, optimizer, (train_losses, valid_losses)).
 
     best_model is a copy with the weights of the epoch whose validation loss was lowest. history is a list of one dict per
     epoch, extended in place; a run that goes on passes the epochs already done and their best_weights.
-    on_epoch(history, best_weights) is called after each epoch. scheduler and bfloat16 are train()'s. Raises LeNetError if a
-    loss is not finite.
+    on_epoch(history, best_weights) is called after each epoch. how: train()'s scheduler, bfloat16, by_products. Raises
+    LeNetError if a loss is not finite.
     """
     history = [] if history is None else history
     while len(history) < epochs:
@@ -132,8 +125,7 @@ def training_process(model, loss_func, optimizer, train_loader, valid_loader, ep
         lr = optimizer.param_groups[0]["lr"]  # its peak is in optimizer.defaults
         too_high = f"most likely the learning rate of {optimizer.defaults['lr']:g} is too high"
         try:
-            _, _, train_loss = train(train_loader, model, loss_func, optimizer, device,
-                                     scheduler=scheduler, bfloat16=bfloat16)
+            _, _, train_loss = train(train_loader, model, loss_func, optimizer, device, **how)
         except FloatingPointError as error:
             raise LeNetError(f"epoch {epoch}: {error}; {too_high}") from error
         valid_loss, wrong = utils.evaluate(model, valid_loader, loss_func, device)

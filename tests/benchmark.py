@@ -30,6 +30,7 @@ sys.path.insert(0, str(ROOT))
 
 import cores  # noqa: E402
 import mnist  # noqa: E402
+import products  # noqa: E402
 import recipe  # noqa: E402
 import train  # noqa: E402
 import utils  # noqa: E402
@@ -130,12 +131,16 @@ def make_floor(batch_size, ingredients, n=12_800):
     model, loss_func = LeNet5().to(memory_format=torch.channels_last), nn.CrossEntropyLoss()
     optimizer = recipe.make_optimizer(model, 0.001, "cpu", ingredients)
     x, y = torch.randn(batch_size, 1, 32, 32), torch.randint(10, (batch_size,))
+    bfloat16 = recipe.in_bfloat16(ingredients, "cpu")
 
     def steps():
         for _ in range(n // batch_size):
             optimizer.zero_grad()
-            with torch.autocast("cpu", torch.bfloat16, enabled=recipe.in_bfloat16(ingredients, "cpu")):
-                logits, _ = model(x)
+            if "products" in ingredients:
+                logits = products.compute_logits(model, x, torch.bfloat16 if bfloat16 else torch.float32)
+            else:
+                with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+                    logits, _ = model(x)
             loss_func(logits.float(), y).backward()
             optimizer.step()
         return n // batch_size * batch_size

@@ -68,21 +68,26 @@ def test_pieces_are_not_small(threads, batch_size, expected):
         assert cores.pieces(loader, "mps") == cores.pieces([], "cpu") == 1
 
 
+def spread(*arguments):
+    return [future.result() for future in cores.spread(*arguments)]
+
+
 def test_spread_keeps_the_order_and_passes_on_what_goes_wrong():
     here = threading.get_ident()
     for n in (1, 3):
         with cores.workers(n) as executor:
-            assert cores.spread(executor, lambda a, b: a - b, range(50), range(1, 51)) == [-1] * 50
-            with pytest.raises(ZeroDivisionError):
-                cores.spread(executor, lambda a: 1 / a, [2, 1, 0])
-            first, *others = cores.spread(executor, lambda _: threading.get_ident(), range(3))
+            assert spread(executor, lambda a, b: a - b, range(50), range(1, 51)) == [-1] * 50
+            for at_fault in range(3):
+                with pytest.raises(ZeroDivisionError):
+                    spread(executor, lambda a: 1 / a, [a != at_fault for a in range(3)])
+            first, *others = spread(executor, lambda _: threading.get_ident(), range(3))
             assert first == here and (here in others) == (n == 1)
 
 
 def test_operations_are_not_cut_where_batches_are():
     with cores.torch_threads(2):
         with pytest.raises(KeyError), cores.workers(3) as executor:
-            assert cores.spread(executor, lambda _: torch.get_num_threads(), range(3)) == [1, 1, 1]
+            assert spread(executor, lambda _: torch.get_num_threads(), range(3)) == [1, 1, 1]
             raise KeyError
         assert torch.get_num_threads() == 2
         with cores.workers(1) as executor:
