@@ -70,7 +70,7 @@ def pen(points, width):
     y, x = torch.meshgrid(centres, centres, indexing="ij")
     pixels = torch.stack([x, y], 2).view(1, -1, 2)
     away = torch.cat([torch.cdist(pixels.expand(len(part), -1, -1), part.nan_to_num(9.0)).amin(2)
-                      for part in points.split(500)])  # all at once would take gigabytes
+                      for part in points.split(50)])  # all at once would take gigabytes
     return (width[:, None] / 2 + 0.5 - 16 * away).clamp(0, 1).view(-1, 1, 32, 32)
 
 
