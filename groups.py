@@ -135,6 +135,13 @@ def in_part(group, origin, parts):
     return sum(mine.count(each) < parts[each] for each in set(mine))
 
 
+def are_parts(groups, origin):
+    """Say whether groups, tuples of pieces, are made of parts of one connected piece that was cut, and none of all its parts.
+    origin: int (N,), as in Pieces."""
+    origins = origin[[piece for group in groups for piece in group]]
+    return bool((origins == origins[0]).all() and max(map(len, groups)) < np.count_nonzero(origin == origins[0]))
+
+
 def has_proportions(box, height):
     wide, high = box[2] - box[0], box[3] - box[1]
     return wide <= 1.8 * min(max(high, 0.5 * height), height) and high <= 2.2 * height

@@ -19,7 +19,7 @@ from collections import namedtuple
 import numpy as np
 
 import picture
-from groups import choose, find_candidates, join
+from groups import are_parts, choose, find_candidates, join
 from picture import NoDigit
 from pieces import CUT_OUT, doubt_of, sizes, weighted_median
 
@@ -33,6 +33,7 @@ AROUND = 5      # and looked for as far as this from those found so far, in heig
 CLEAR = 0.9     # share of the ink explained, and the least probability of a digit: then no other look is needed
 GOOD = 0.75     # of a Page's score: then digits that are large enough are not looked at closer, which costs ten times as much
 ENOUGH = 0.75   # share of the ink explained: in most pictures something is left out, a speck, a rest of a line
+PARTED = 0.7    # how far parts of a single piece are to be trusted: letters are read so, digits that all touch hardly ever
 POOR = 0.4      # of a Page's score: then what is lighter than the paper, not darker, or the other way round, may be the ink
 MANY_DIGITS = 0.15  # what more digits cost a reading, as a share of the ink
 WITHOUT_LINES = 0.06  # what a reading gains without ruled lines: where lines were found, most are lines
@@ -44,9 +45,10 @@ digit: 0..9; probability: 0..1; probabilities: float (10,); box: (left, top, rig
 line: int, counted from 0; view: uint8 (28, 28), what the network saw; mass: float, in pixels of full ink.
 """
 
-Page = namedtuple("Page", "digits inverted score look doubt")
+Page = namedtuple("Page", "digits inverted score look doubt parted", defaults=[False])
 Page.__doc__ = """What was read in a picture: digits, list of Found in reading order; inverted as in Look; score: see rate(); look: the Look's
-name; doubt: see pieces.doubt_of()."""
+name; doubt: see pieces.doubt_of(); parted: bool, see groups.are_parts().
+"""
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -219,7 +221,8 @@ def make_page(look, candidates, probabilities):
             place = tuple(float(edge / side) for edge, side in zip(box[i], (wide, high, wide, high)))
             digits.append(Found(int(p.argmax()), float(p.max()), p, place, n, candidates.views[chosen[i]], float(weight)))
     unruled = WITHOUT_LINES if look.lines is not None else 0
-    return Page(digits, look.inverted, rate(digits, candidates.ink) + unruled, look.name, None), chosen
+    parted = are_parts([candidates.groups[i] for i in chosen], candidates.pieces.origin)
+    return Page(digits, look.inverted, rate(digits, candidates.ink) + unruled, look.name, None, parted), chosen
 
 
 def rate(digits, ink):
@@ -255,8 +258,9 @@ def is_clear(page):
 
 def completeness(page):
     """Return how far a page's digits are all that is written, 0..1: less if other ink is left out, a letter's, say, or a box's,
-    or if it is doubtful that they are written at all."""
-    return min(max((page.score + price_of_many(page.digits) - page.doubt) / ENOUGH, 0), 1)
+    if it is doubtful that they are written at all, or if they are parts of a single piece of ink, as a letter has, too."""
+    explained = min(max((page.score + price_of_many(page.digits) - page.doubt) / ENOUGH, 0), 1)
+    return PARTED * explained if page.parted else explained
 
 
 def mean_probability(page):

@@ -275,3 +275,14 @@ def test_an_empty_page_is_refused(model):
     for kind, floor in kinds.items():
         readings = predict.predict_images(pictures.make(kind, 10, seed=0)[0], model)
         assert np.mean([isinstance(r, PictureError) for r in readings]) >= floor, kind.__name__
+
+
+def test_parts_of_a_single_piece_make_a_reading_unsure():
+    """A letter that can be cut into what looks like digits; the pieces' whole, or parts of several, are no such thing."""
+    origin = np.array([0, 1, 1, 1, 4, 4])
+    for taken, expected in (([(1,), (2, 3)], True), ([(2,)], True), ([(1, 2, 3)], False), ([(0,)], False),
+                             ([(1,), (2, 3), (0,)], False), ([(1,), (4,)], False), ([(4,), (5,)], True)):
+        assert groups.are_parts(taken, origin) is expected
+    found = number.Found(7, 1.0, np.eye(10)[7], (0.4, 0.4, 0.6, 0.6), 0, None, 100.0)
+    page = number.Page([found], False, number.rate([found], 100), "", 0.0)
+    assert number.completeness(page) == 1 and number.completeness(page._replace(parted=True)) < predict.SURE
