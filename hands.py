@@ -150,15 +150,12 @@ def barred(sevens, generator):
     return frame(torch.maximum(sevens, pen(torch.cat([bar, serif], 1), width)))
 
 
-def other_hands(images, labels, generator, share=0.35):
-    """Return images, uint8 (N, 1, 32, 32), with a share of the ones and sevens written as most of the world writes them."""
-    images = images.clone()
-    for digit, change in ((1, flagged), (7, barred)):
-        index = (labels == digit).nonzero().flatten()
-        index = index[torch.rand(len(index), generator=generator) < share]
-        changed = change(images[index].float() / 255, generator)
-        images[index] = (255 * changed).round().to(torch.uint8)
-    return images
+def other_hands(images, labels, generator):
+    """Return (index, others): where the ones and sevens are among images, uint8 (N, 1, 32, 32), int64 (M,), and how most of the
+    world would have written them, uint8 (M, 1, 32, 32)."""
+    ones, sevens = ((labels == digit).nonzero().flatten() for digit in (1, 7))
+    others = torch.cat([flagged(images[ones].float() / 255, generator), barred(images[sevens].float() / 255, generator)])
+    return torch.cat([ones, sevens]), (255 * others).round().to(torch.uint8)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -308,13 +305,15 @@ def portions(n, parts):
     return [n * (i + 1) // parts - n * i // parts for i in range(parts)]
 
 
-JUNK = 0.1  # junk images, as a share of the digits
 SHARES = {"halves": 0.2, "neighbours": 0.3, "turned": 0.15, "scribbles": 0.2, "signs": 0.15}  # of the junk
 
 
-def make_junk(images, labels, generator):
-    """Return what is no digit, uint8 (N, 1, 32, 32), a tenth as many as images, made of these uint8 digits and of strokes."""
-    n = {kind: round(JUNK * share * len(labels)) for kind, share in SHARES.items()}
-    parts = [halves(images, labels, n["halves"], generator), neighbours(images, labels, n["neighbours"], generator),
-             turned(images, labels, n["turned"], generator), scribbles(n["scribbles"], generator), signs(n["signs"], generator)]
+def make_junk(images, labels, n, times, generator):
+    """Return what is no digit, uint8 (N, 1, 32, 32), about `times` times n, made of these uint8 digits and of strokes.
+
+    Of each kind there is a multiple of `times`, one after the other.
+    """
+    halves_, neighbours_, turned_, scribbles_, signs_ = (times * round(share * n) for share in SHARES.values())
+    parts = [halves(images, labels, halves_, generator), neighbours(images, labels, neighbours_, generator),
+             turned(images, labels, turned_, generator), scribbles(scribbles_, generator), signs(signs_, generator)]
     return (255 * torch.cat(parts)).round().to(torch.uint8)

@@ -136,25 +136,28 @@ class Batches:
 
     images are uint8 (N, 1, 32, 32); inputs come out standardised, float32 (B, 1, 32, 32), on the images' device. With
     a generator (a CPU one) the order is new in every epoch. augment(images, generator) takes and returns float images
-    0..1 (B, 1, 32, 32). Like a DataLoader it has .dataset and a length in batches.
+    0..1 (B, 1, 32, 32). slots, int64 (M, K) on the CPU: an epoch then has M images, each a random one of the K whose numbers
+    stand in its slot. Like a DataLoader it has .dataset and a length in batches.
     """
 
-    def __init__(self, images, labels, batch_size, generator=None, augment=None):
+    def __init__(self, images, labels, batch_size, generator=None, augment=None, slots=None):
         self.dataset = torch.utils.data.TensorDataset(images, labels)
         self.batch_size = batch_size
         self.generator = generator
         self.augment = augment
+        self.slots = torch.arange(len(labels))[:, None] if slots is None else slots
 
     def __len__(self):
-        return -(-len(self.dataset) // self.batch_size)
+        return -(-len(self.slots) // self.batch_size)
 
     def __iter__(self):
         images, labels = self.dataset.tensors
-        if self.generator is None:
-            order = torch.arange(len(labels))
-        else:
-            order = torch.randperm(len(labels), generator=self.generator)
-        for index in order.to(labels.device).split(self.batch_size):
+        (n, k), slots = self.slots.shape, self.slots
+        if self.generator is not None:
+            slots = slots[torch.randperm(n, generator=self.generator)]
+        if k > 1:
+            slots = slots.gather(1, torch.randint(k, (n, 1), generator=self.generator))
+        for index in slots[:, 0].to(labels.device).split(self.batch_size):
             batch = images.index_select(0, index).float().div_(255)  # images[index] takes ten times as long
             if self.augment is not None:
                 batch = self.augment(batch, self.generator)

@@ -61,7 +61,8 @@ class ConvTanhPool(torch.autograd.Function):
         patches, kernels, pixels = ctx.saved_tensors
         (channels, height, width, n), (n_maps, h, w, _) = ctx.shape, gradient.shape
         gradient = gradient.float().div(2).reshape(n_maps, 1, -1).expand_as(pixels)
-        gradient = torch.ops.aten.sigmoid_backward(gradient, pixels).view(4 * n_maps, -1).to(patches.dtype)
+        gradient = torch.ops.aten.sigmoid_backward(gradient, pixels, grad_input=pixels)  # in place: nobody asks for them again
+        gradient = gradient.view(4 * n_maps, -1).to(patches.dtype)
         of_kernels = torch.mm(gradient, patches.T).float().view(n_maps, -1) @ layout(channels).T
         of_weight, of_bias = of_kernels[:, :-1].reshape(n_maps, channels, 5, 5), of_kernels[:, -1]
         if not ctx.needs_input_grad[0]:

@@ -38,48 +38,59 @@ def prepare(settings, train_set, device, own=None):
     train_set = add_strangers(*train_set, ingredients, settings["seed"])
     if own is not None:
         train_set = add_own(*train_set, *own)
-    train_loader = Batches(*train_set, settings["batch_size"], generator, make_augment(ingredients))
+    images, targets, slots = train_set
+    train_loader = Batches(images, targets, settings["batch_size"], generator, make_augment(ingredients), slots)
     steps = settings["epochs"] * len(train_loader)
     extras = dict(scheduler=make_schedule(optimizer, steps) if "schedule" in ingredients else None,
-                  bfloat16=in_bfloat16(ingredients, device),
-                  by_products=by_products)
+                  bfloat16=in_bfloat16(ingredients, device), by_products=by_products)
     return model, optimizer, train_loader, extras
 
 
-def add_strangers(images, labels, ingredients, seed):
-    """Return (images, targets) to train on: with "hands", some of the ones and sevens in other hands; with "junk", a tenth as
-    many images more that are no digit.
+JUNK = 0.05   # of an epoch's images, against its digits, are no digit;
+CHOICES = 5   # images that a slot of an epoch may show: a one or a seven is in another hand every fifth time, on average
 
-    The targets are labels, int64 (N,); with junk they are distributions, float (N + M, 10), a junk image's the uniform one.
-    Both are made on the CPU, with a generator of their own, so that no other random number changes.
+
+def add_strangers(images, labels, ingredients, seed):
+    """Return (images, targets, slots): with "hands", each of the ones and sevens in another hand, too; with "junk", what is no
+    digit.
+
+    slots, int64 (M, CHOICES), say what an epoch's M images are: each is one of these at random, anew in every epoch. So junk
+    hardly ever comes twice in a row, and no image of MNIST's is lost. The targets are labels, int64 (N,); with junk they are
+    distributions, float (N, 10), a junk image's the uniform one. Both are made on the CPU, with a generator of their own, so that
+    no other random number changes.
     """
     device, generator = images.device, torch.Generator().manual_seed(seed)
     plain, labels = images.cpu(), labels.cpu()
-    images, targets = plain, labels
+    images, targets = [plain], labels
+    slots = torch.arange(len(labels))[:, None].repeat(1, CHOICES if {"hands", "junk"} & set(ingredients) else 1)
     if "hands" in ingredients:
-        images = other_hands(images, labels, generator)
+        index, others = other_hands(plain, labels, generator)
+        slots[index, 0] = len(plain) + torch.arange(len(index))
+        images, targets = [plain, others], torch.cat([labels, labels[index]])
     if "junk" in ingredients:
-        junk = make_junk(plain, labels, generator)
-        targets = torch.cat([F.one_hot(labels, 10).float(), torch.full((len(junk), 10), 0.1)])
-        images = torch.cat([images, junk])
-    return images.to(device), targets.to(device)
+        junk = make_junk(plain, labels, round(JUNK * len(labels)), CHOICES, generator)
+        slots = torch.cat([slots, len(targets) + torch.arange(len(junk)).view(-1, CHOICES)])
+        targets = torch.cat([F.one_hot(targets, 10).float(), torch.full((len(junk), 10), 0.1)])
+        images.append(junk)
+    return torch.cat(images).to(device), targets.to(device), slots
 
 
 OWN_SHARE = 0.03    # of an epoch's images are the user's own: enough to be learnt, too few to cost MNIST's accuracy;
 OWN_AT_MOST = 100   # times that one of them is shown in an epoch
 
 
-def add_own(images, targets, own_images, own_labels):
-    """Return (images, targets) with the user's own added, each as often as makes them OWN_SHARE of all, at least once.
+def add_own(images, targets, slots, own_images, own_labels):
+    """Return (images, targets, slots) with the user's own added, each as often as makes them OWN_SHARE of all, at least once.
 
     images, own_images: uint8 (N, 1, 32, 32), (M, 1, 32, 32); targets: labels, int64 (N,), or distributions, float (N, 10);
-    own_labels: int64 (M,). What comes out has targets' kind and is on images' device.
+    slots: add_strangers()'s; own_labels: int64 (M,). What comes out has targets' kind and is on images' device.
     """
-    times = round(OWN_SHARE / (1 - OWN_SHARE) * len(images) / len(own_images))
+    times = round(OWN_SHARE / (1 - OWN_SHARE) * len(slots) / len(own_images))
     times = min(max(times, 1), OWN_AT_MOST)
     own_targets = F.one_hot(own_labels, 10).float() if targets.is_floating_point() else own_labels
-    return (torch.cat([images, own_images.repeat(times, 1, 1, 1).to(images.device)]),
-            torch.cat([targets, own_targets.repeat(times, *[1] * (targets.ndim - 1)).to(targets.device)]))
+    own_slots = len(images) + torch.arange(len(own_images))[:, None]
+    return (torch.cat([images, own_images.to(images.device)]), torch.cat([targets, own_targets.to(targets.device)]),
+            torch.cat([slots, own_slots.repeat(times, slots.shape[1])]))
 
 
 class RotatedAdam(torch.optim.Optimizer):

@@ -229,10 +229,11 @@ def test_own_pictures_are_a_few_percent_of_an_epoch(n, times, kind):
     images, labels = torch.zeros(10_000, 1, 32, 32, dtype=torch.uint8), torch.arange(10_000) % 10
     targets = labels if kind == "labels" else torch.nn.functional.one_hot(labels, 10).float()
     own = torch.full((n, 1, 32, 32), 9, dtype=torch.uint8), torch.full((n,), 4)
-    images, targets = recipe.add_own(images, targets, *own)
-    added = images[:, 0, 0, 0] == 9
-    assert added.sum() == n * times and len(images) == len(targets) == 10_000 + n * times
-    assert (targets[added] == 4).all() if kind == "labels" else (targets[added].argmax(1) == 4).all()
+    images, targets, slots = recipe.add_own(images, targets, torch.arange(10_000)[:, None].repeat(1, 3), *own)
+    added = images[slots][:, :, 0, 0, 0] == 9
+    assert added.sum() == 3 * n * times and len(slots) == 10_000 + n * times and len(images) == len(targets) == 10_000 + n
+    mine_ = targets[slots[added.all(1)]]
+    assert (mine_ == 4).all() if kind == "labels" else (mine_.argmax(2) == 4).all()
 
 
 def test_own_pictures_are_shown_in_each_epoch_and_distorted(fours):

@@ -90,6 +90,18 @@ def test_batches_show_every_image_once_in_a_new_order_each_epoch():
     assert len(batches) == len(list(batches)) == 3 and len(batches.dataset) == 10
 
 
+def test_a_slot_shows_one_of_its_images_anew_in_each_epoch():
+    images = torch.arange(6, dtype=torch.uint8)[:, None, None, None].expand(-1, 1, 32, 32)
+    slots = torch.tensor([[0, 0, 1], [2, 2, 2], [3, 4, 5]])
+    batches = Batches(images, torch.arange(6), 2, torch.Generator().manual_seed(0), slots=slots)
+    epochs = [torch.cat([labels for _, labels in batches]).tolist() for _ in range(300)]
+    assert len(batches) == 2 and all(len({(0, 0, 2, 3, 3, 3)[x] for x in epoch}) == 3 for epoch in epochs)
+    shown = torch.tensor(epochs).flatten().bincount()
+    assert shown[2] == 300 and shown[0] + shown[1] == 300 and shown[3:].sum() == 300
+    assert 70 < shown[1] < 130 and (70 < shown[3:]).all() and (shown[3:] < 130).all()
+    assert len({tuple(epoch) for epoch in epochs}) > 20  # in any order
+
+
 def test_without_a_generator_the_order_is_kept():
     batches = Batches(torch.zeros(5, 1, 32, 32, dtype=torch.uint8), torch.arange(5), batch_size=2)
     assert [labels.tolist() for _, labels in batches] == [[0, 1], [2, 3], [4]]
