@@ -118,8 +118,8 @@ def read_picture(image, invert=None):
                 best = turned._replace(digits=digits)
     if invert is None and (best is None or best.score < POOR):  # what seemed to be ink may be the table round a sheet
         other = yield from read_upright(see, full, best is None or not best.inverted)
-        margin = 0.4 if best is not None and best.score > 0.3 else 0.25  # less where nothing is lost
-        if other is not None and other.score > (best.score if best else 0.15) + margin:
+        least = best.score - best.doubt if best else 0.15
+        if other is not None and other.score - other.doubt > least + (0.4 if least > 0.3 else 0.25):  # less where nothing is lost
             best = other
     if best is None or best.score - best.doubt < LEAST:
         blank = next(picture.looks(see(COARSE), invert), None) is None

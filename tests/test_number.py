@@ -286,3 +286,30 @@ def test_parts_of_a_single_piece_make_a_reading_unsure():
     found = number.Found(7, 1.0, np.eye(10)[7], (0.4, 0.4, 0.6, 0.6), 0, None, 100.0)
     page = number.Page([found], False, number.rate([found], 100), "", 0.0)
     assert number.completeness(page) == 1 and number.completeness(page._replace(parted=True)) < predict.SURE
+
+
+@pytest.mark.parametrize("doubt", [0.0, 0.2, 0.4])
+@pytest.mark.parametrize("score", [0.1, 0.35, 0.5])
+def test_what_would_be_refused_gives_way_to_the_other_ink(monkeypatch, score, doubt):
+    """Whether it is the score that is low or the doubt that is great, light ink on dark paper, say, is then what is read."""
+    found = number.Found(7, 1.0, np.eye(10)[7], (0.4, 0.4, 0.6, 0.6), 0, None, 100.0)
+    first, other = (number.Page([found], inverted, *rest) for inverted, rest in ((True, (score, "", doubt)), (False, (0.75, "", 0.1))))
+
+    def read_upright(see, full, invert):
+        yield []
+        return first if invert is None else other
+
+    monkeypatch.setattr(number, "read_upright", read_upright)
+    if score < number.POOR and score - doubt < number.LEAST:
+        assert run_reader(number.read_picture(Image.new("L", (100, 100)))) is other
+    elif score >= number.POOR > doubt and score - doubt >= number.LEAST:
+        assert run_reader(number.read_picture(Image.new("L", (100, 100)))) is first
+
+
+def run_reader(reader):
+    """Return what a generator returns that is sent nothing."""
+    try:
+        while True:
+            next(reader)
+    except StopIteration as stop:
+        return stop.value
