@@ -2,7 +2,7 @@
 
     python tests/figures.py        the network, and what it makes of pictures: Assets/architecture.png, predictions.png,
                                    photo.jpg, chain.png, explain.png, number.jpg, number.png, filters.png, draw.png
-    python tests/figures.py mine   trains with fifty pictures of a made-up hand, three minutes: Assets/mine.png
+    python tests/figures.py mine   trains with fifty pictures of a made-up hand, two minutes: Assets/mine.png
     python tests/figures.py gif    trains for eight epochs, half a minute, and writes Assets/training.gif
 
 The pictures come from MNIST's validation digits, some by the generator in pictures.py, so anybody gets the same ones.
