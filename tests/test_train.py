@@ -170,6 +170,7 @@ def test_short_runs_of_awkward_lengths_train(train_a_little, epochs, limit, batc
     train_a_little(epochs, limit, batch_size)
 
 
+@hypothesis.settings(deadline=None, derandomize=True)
 @given(steps=st.integers(1, 10_000))
 def test_any_number_of_steps_has_a_schedule(steps):
     optimizer = recipe.make_optimizer(LeNet5(), 0.1, "cpu")
