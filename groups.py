@@ -11,7 +11,7 @@ from collections import namedtuple
 import numpy as np
 
 import picture
-from pieces import components, edge_weight, find_pieces, sizes, weighted_median
+from pieces import components, edge_weight, find_pieces, join, sizes, weighted_median
 
 AT_MOST = 4     # pieces in one digit,
 BROKEN = 12     # or this many, if they lie in the box of as few
@@ -84,12 +84,6 @@ def short_lines(look, height):
     return int(np.bincount(which, minlength=len(box))[(sizes(box).max(axis=1) < 2.5 * height) & ~at_edge].sum())
 
 
-def join(box, group):
-    """Return the box (left, top, right, bottom) round a group of pieces, given the box of each."""
-    left, top, right, bottom = zip(*[box[i] for i in group])
-    return min(left), min(top), max(right), max(bottom)
-
-
 def find_groups(pieces):
     """Return {group: its box} of all groups, sorted tuples, that hang together and have a digit's proportions: of up to AT_MOST
     pieces, and these with all that was connected with them or lies in their box, up to BROKEN."""
@@ -105,13 +99,13 @@ def find_groups(pieces):
             for j in {j for i in group for j in neighbours[i]}.difference(group):
                 larger = tuple(sorted((*group, j)))
                 if larger not in grown:
-                    grown[larger] = join((box, single[j]), (0, 1))
+                    grown[larger] = join((box, single[j]))
         latest = {group: box for group, box in grown.items() if has_proportions(box, pieces.height)}
         if len(found) + len(latest) > 8 * len(pieces.box) + 100:  # a thicket: larger groups are no digits
             break
         found |= latest
     for group in complete(found, pieces):
-        if len(group) <= BROKEN and has_proportions(box := join(single, group), pieces.height):
+        if len(group) <= BROKEN and has_proportions(box := join(single[i] for i in group), pieces.height):
             found[group] = box
     return found
 
@@ -138,8 +132,8 @@ def in_part(group, origin, parts):
 def are_parts(groups, origin):
     """Say whether groups, tuples of pieces, are made of parts of one connected piece that was cut, and none of all its parts.
     origin: int (N,), as in Pieces."""
-    origins = origin[[piece for group in groups for piece in group]]
-    return bool((origins == origins[0]).all() and max(map(len, groups)) < np.count_nonzero(origin == origins[0]))
+    parts = np.bincount(origin)
+    return len({origin[i] for group in groups for i in group}) == 1 and all(in_part(group, origin, parts) for group in groups)
 
 
 def has_proportions(box, height):
@@ -175,7 +169,7 @@ def joint_cost(group, box, sure, parts, height):
     """
     connected, count = {}, {}
     for part, origin, cut_into in (parts[i] for i in group):
-        connected[origin], count[origin] = join((connected.get(origin, part), part), (0, 1)), cut_into
+        connected[origin], count[origin] = join((connected.get(origin, part), part)), cut_into
     left_over = CUT * (sum(count.values()) > len(group))  # a part of what was cut
     if len(connected) == 1:
         return left_over

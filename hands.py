@@ -313,7 +313,7 @@ def make_junk(images, labels, n, times, generator):
 
     Of each kind there is a multiple of `times`, one after the other.
     """
-    halves_, neighbours_, turned_, scribbles_, signs_ = (times * round(share * n) for share in SHARES.values())
-    parts = [halves(images, labels, halves_, generator), neighbours(images, labels, neighbours_, generator),
-             turned(images, labels, turned_, generator), scribbles(scribbles_, generator), signs(signs_, generator)]
+    n = {kind: times * round(share * n) for kind, share in SHARES.items()}
+    parts = [halves(images, labels, n["halves"], generator), neighbours(images, labels, n["neighbours"], generator),
+             turned(images, labels, n["turned"], generator), scribbles(n["scribbles"], generator), signs(n["signs"], generator)]
     return (255 * torch.cat(parts)).round().to(torch.uint8)

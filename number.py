@@ -19,9 +19,9 @@ from collections import namedtuple
 import numpy as np
 
 import picture
-from groups import are_parts, choose, find_candidates, join
+from groups import are_parts, choose, find_candidates
 from picture import NoDigit
-from pieces import CUT_OUT, doubt_of, sizes, weighted_median
+from pieces import CUT_OUT, doubt_of, join, sizes, weighted_median
 
 COARSE = 256    # pixels on the long side of the first look: strokes shaded with a pencil close up
 CLOSER = 512    # of a closer look at large digits,
@@ -118,10 +118,10 @@ def read_picture(image, invert=None):
                 best = turned._replace(digits=digits)
     if invert is None and (best is None or best.score < POOR):  # what seemed to be ink may be the table round a sheet
         other = yield from read_upright(see, full, best is None or not best.inverted)
-        least = best.score - best.doubt if best else 0.15
-        if other is not None and other.score - other.doubt > least + (0.4 if least > 0.3 else 0.25):  # less where nothing is lost
+        least = believed(best) if best else 0.15
+        if other is not None and believed(other) > least + (0.4 if least > 0.3 else 0.25):  # less where nothing is lost
             best = other
-    if best is None or best.score - best.doubt < LEAST:
+    if best is None or believed(best) < LEAST:
         blank = next(picture.looks(see(COARSE), invert), None) is None
         raise NoDigit("no digit found: " + ("the picture is blank" if blank else "nothing in it looks like a digit"))
     return best
@@ -174,7 +174,7 @@ def around(digits, shape, tall):
     """Return (left, top, right, bottom), in pixels of a picture of that shape, of the part of it where small digits, about so
     tall, and their neighbours are: what is far from them tells nothing of their ink, and takes time."""
     high, wide = shape[:2]
-    left, top, right, bottom = join(np.array([found.box for found in digits]) * (wide, high, wide, high), range(len(digits)))
+    left, top, right, bottom = join((np.array([found.box for found in digits]) * (wide, high, wide, high)).tolist())
     margin = AROUND * tall
     return max(int(left - margin), 0), max(int(top - margin), 0), min(int(right + margin), wide), min(int(bottom + margin), high)
 
@@ -256,10 +256,15 @@ def is_clear(page):
             and min(found.probability for found in page.digits) > CLEAR)
 
 
+def believed(page):
+    """Return what is left of a page's score if its doubt is taken from it."""
+    return page.score - page.doubt
+
+
 def completeness(page):
     """Return how far a page's digits are all that is written, 0..1: less if other ink is left out, a letter's, say, or a box's,
     if it is doubtful that they are written at all, or if they are parts of a single piece of ink, as a letter has, too."""
-    explained = min(max((page.score + price_of_many(page.digits) - page.doubt) / ENOUGH, 0), 1)
+    explained = min(max((believed(page) + price_of_many(page.digits)) / ENOUGH, 0), 1)
     return PARTED * explained if page.parted else explained
 
 

@@ -62,7 +62,7 @@ def from_left_to_right(pieces):
         return pieces
     renumber = np.zeros(len(order) + 1, dtype=pieces.label.dtype)
     renumber[order + 1] = np.arange(1, len(order) + 1)
-    left, top, right, bottom = join(pieces.box)
+    left, top, right, bottom = join(pieces.box.tolist())
     pieces.label[top:bottom, left:right] = renumber[pieces.label[top:bottom, left:right]]
     box, mass, at_edge, origin = (values[order] for values in (pieces.box, pieces.mass, pieces.at_edge, pieces.origin))
     return pieces._replace(box=box, mass=mass, at_edge=at_edge, origin=origin)
@@ -88,9 +88,10 @@ def sizes(box):
     return box[:, 2:] - box[:, :2]
 
 
-def join(box):
-    """Return the box (left, top, right, bottom) round all of box, int (N, 4)."""
-    return *box[:, :2].min(axis=0).tolist(), *box[:, 2:].max(axis=0).tolist()
+def join(boxes):
+    """Return the box (left, top, right, bottom) round boxes, an iterable of such."""
+    left, top, right, bottom = zip(*boxes)
+    return min(left), min(top), max(right), max(bottom)
 
 
 def edge_weight(at_edge):
@@ -108,7 +109,7 @@ def find_worth(pieces, soft, lines=None):
     worth = np.where(pieces.at_edge > 1, 0.1, worth) / np.maximum(crossings(pieces) - 1, 1)  # along a whole side; of a grid
     if max(soft.shape) <= CUT_OUT:
         return worth
-    left, top, right, bottom = join(pieces.box)
+    left, top, right, bottom = join(pieces.box.tolist())
     window = slice(max(top - 4, 0), bottom + 4), slice(max(left - 4, 0), right + 4)
     label, soft, n = pieces.label[window], soft[window], len(pieces.box)
     rim = label * (cv2.erode(label, SQUARE) == 0)
@@ -127,7 +128,7 @@ def doubt_of(look, pieces, chosen):
     label = pieces.label
     if max(label.shape) <= CUT_OUT:  # strokes are as soft as light, and all lies near the edge
         return 0.0
-    left, top, right, bottom = join(pieces.box[chosen])
+    left, top, right, bottom = join(pieces.box[chosen].tolist())
     window = slice(max(top - 7, 0), bottom + 7), slice(max(left - 7, 0), right + 7)
     ink = np.isin(label[window], np.array(chosen) + 1).view(np.uint8)
     soft = np.minimum(look.ink[window] / look.level, 1)

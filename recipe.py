@@ -61,18 +61,18 @@ def add_strangers(images, labels, ingredients, seed):
     """
     device, generator = images.device, torch.Generator().manual_seed(seed)
     plain, labels = images.cpu(), labels.cpu()
-    images, targets = [plain], labels
+    images, targets = plain, labels
     slots = torch.arange(len(labels))[:, None].repeat(1, CHOICES if {"hands", "junk"} & set(ingredients) else 1)
     if "hands" in ingredients:
         index, others = other_hands(plain, labels, generator)
         slots[index, 0] = len(plain) + torch.arange(len(index))
-        images, targets = [plain, others], torch.cat([labels, labels[index]])
+        images, targets = torch.cat([plain, others]), torch.cat([labels, labels[index]])
     if "junk" in ingredients:
         junk = make_junk(plain, labels, round(JUNK * len(labels)), CHOICES, generator)
         slots = torch.cat([slots, len(targets) + torch.arange(len(junk)).view(-1, CHOICES)])
         targets = torch.cat([F.one_hot(targets, 10).float(), torch.full((len(junk), 10), 0.1)])
-        images.append(junk)
-    return torch.cat(images).to(device), targets.to(device), slots
+        images = torch.cat([images, junk])
+    return images.to(device), targets.to(device), slots
 
 
 OWN_SHARE = 0.03    # of an epoch's images are the user's own: enough to be learnt, too few to cost MNIST's accuracy;

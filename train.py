@@ -61,17 +61,11 @@ def train(train_loader, model, loss_func, optimizer, device, *, scheduler=None, 
     each of torch's threads, and their number decides how sums are rounded. Raises FloatingPointError, naming the batch, if a
     loss was not finite.
     """
-    def compute_loss(x, y):
-        if by_products:
-            logits = products.compute_logits(model, x, torch.bfloat16 if bfloat16 else torch.float32)
-        else:
-            with torch.autocast(x.device.type, torch.bfloat16, enabled=bfloat16, cache_enabled=False):  # threads would share it
-                logits, _ = model(x)
-        return loss_func(logits.float(), y)
-
     def differentiate(x, y, share):
         """Return the loss of a piece of a batch and its gradients, weighted by the piece's share of the batch."""
-        loss = compute_loss(x, y) * share if share < 1 else compute_loss(x, y)
+        loss = loss_func(compute_logits(model, x, bfloat16, by_products), y)
+        if share < 1:
+            loss = loss * share
         return loss.detach(), *torch.autograd.grad(loss, weights)
 
     def step(pieces):
@@ -102,6 +96,16 @@ def train(train_loader, model, loss_func, optimizer, device, *, scheduler=None, 
         if not math.isfinite(loss):
             raise FloatingPointError(f"the loss of batch {number} of {len(losses)} is {loss}")
     return model, optimizer, sum(loss * size for loss, size in zip(losses, sizes)) / sum(sizes)
+
+
+def compute_logits(model, x, bfloat16, by_products):
+    """Return model's logits, float32 (N, n_classes), for inputs x, computed as train() says."""
+    if by_products:
+        logits = products.compute_logits(model, x, torch.bfloat16 if bfloat16 else torch.float32)
+    else:
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=bfloat16, cache_enabled=False):  # threads would share it
+            logits, _ = model(x)
+    return logits.float()
 
 
 def validate(valid_loader, model, loss_func, device):

@@ -222,8 +222,8 @@ def predict_all(model, data_loader, device):
     outputs, n_pieces = [], cores.pieces(data_loader, device)
     with cores.workers(n_pieces) as executor:
         for x, y in data_loader:
-            logits = cores.spread(executor, predict, x.to(device).chunk(n_pieces))
-            outputs.append((torch.cat([piece.result() for piece in logits]), y.cpu()))
+            pieces = cores.spread(executor, predict, x.to(device).chunk(n_pieces))
+            outputs.append((torch.cat([piece.result() for piece in pieces]), y.cpu()))
     if not outputs:
         raise ValueError("there are no images to score")
     logits, labels = zip(*outputs)

@@ -31,7 +31,6 @@ sys.path.insert(0, str(ROOT))
 
 import cores  # noqa: E402
 import mnist  # noqa: E402
-import products  # noqa: E402
 import recipe  # noqa: E402
 import train  # noqa: E402
 import utils  # noqa: E402
@@ -128,21 +127,15 @@ def make_epoch(uncut=False):
 def make_floor(batch_size, ingredients, n=12_800):
     """Forward, backward and the optimizer's step on one resident batch, with nothing else."""
     utils.keep_freed_memory()
-    torch.manual_seed(0)
-    model, loss_func = LeNet5().to(memory_format=torch.channels_last), nn.CrossEntropyLoss()
-    optimizer = recipe.make_optimizer(model, 0.001, "cpu", ingredients)
-    x, y = torch.randn(batch_size, 1, 32, 32), torch.randint(10, (batch_size,))
-    bfloat16 = recipe.in_bfloat16(ingredients, "cpu")
+    settings = dict(epochs=1000, batch_size=batch_size, lr=0.001, seed=0, ingredients=ingredients)
+    batch = torch.randint(256, (batch_size, 1, 32, 32), dtype=torch.uint8), torch.randint(10, (batch_size,))
+    model, optimizer, ((x, y),), extras = recipe.prepare(settings, batch, "cpu")
+    loss_func = nn.CrossEntropyLoss()
 
     def steps():
         for _ in range(n // batch_size):
             optimizer.zero_grad()
-            if "products" in ingredients:
-                logits = products.compute_logits(model, x, torch.bfloat16 if bfloat16 else torch.float32)
-            else:
-                with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
-                    logits, _ = model(x)
-            loss_func(logits.float(), y).backward()
+            loss_func(train.compute_logits(model, x, extras["bfloat16"], extras["by_products"]), y).backward()
             optimizer.step()
         return n // batch_size * batch_size
 

@@ -37,7 +37,8 @@ def test_a_flag_makes_a_one_wider_and_it_stays_framed(some):
 
 @pytest.mark.parametrize("n", [0, 3, 64, 300])
 def test_there_is_as_much_junk_as_was_asked_for_and_the_same_for_the_same_seed(some, n):
-    junk, again = (hands.make_junk(*some, n, 4, generator()) for _ in range(2))
+    few = [part[:max(n, 3)] for part in some]  # as --limit allows
+    junk, again = (hands.make_junk(*few, n, 4, generator()) for _ in range(2))
     assert junk.dtype == torch.uint8 and junk.shape[1:] == (1, 32, 32) and abs(len(junk) - 4 * n) <= 10 and len(junk) % 4 == 0
     assert torch.equal(junk, again) and (len(junk) == 0 or junk.flatten(1).amax(1).float().mean() > 150)
 
@@ -51,4 +52,4 @@ def test_targets_of_junk_are_uniform_and_labels_stay(some):
     own = (slots[:2000] == torch.arange(2000)[:, None]).float().mean(1)
     assert ((own == 1) == ((labels != 1) & (labels != 7))).all() and own.min() == 1 - 1 / recipe.CHOICES
     inputs, targets, slots = recipe.add_strangers(images, labels, (), 0)
-    assert torch.equal(inputs, images) and torch.equal(targets, labels) and torch.equal(slots[:, 0], torch.arange(2000))
+    assert inputs is images and targets is labels and torch.equal(slots[:, 0], torch.arange(2000))

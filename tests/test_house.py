@@ -35,7 +35,7 @@ def reachable(room):
 
 def test_the_rooms_are_known():
     assert {"cores", "draw", "distort", "groups", "hands", "mine", "mnist", "model", "number", "picture", "pieces", "plots",
-            "predict", "recipe", "report", "restore", "sources", "train", "utils"} <= set(ROOMS)
+            "predict", "products", "recipe", "report", "restore", "sources", "train", "utils"} <= set(ROOMS)
 
 
 @pytest.mark.parametrize("room", ROOMS)
@@ -53,7 +53,7 @@ def test_no_way_leads_back(room):
 
 def test_who_stays_apart():
     assert "predict" not in reachable("train") and "train" not in reachable("predict")
-    assert neighbours("plots") == neighbours("restore") == neighbours("cores") == set()  # one is asked last, the other first
+    assert neighbours("plots") == neighbours("restore") == neighbours("cores") == neighbours("products") == set()  # one is asked last, the other first
     assert neighbours("picture") == {"restore"}
     assert neighbours("number") == {"groups", "picture", "pieces"}
 
