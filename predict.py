@@ -28,15 +28,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-import draw
-import mine
-import mnist
-import number
-import picture
-import plots
+from figures import draw
+from training import mine
+from training import mnist
+from reading import number
+from reading import picture
+from figures import plots
 import utils
-from picture import PictureError
-from sources import find_sources, would_read
+from reading.picture import PictureError
+from reading.sources import find_sources, would_read
 from utils import LeNetError, one_line
 
 SURE = 0.80  # below this probability a reading gets a question mark

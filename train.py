@@ -37,16 +37,16 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-import cores
-import mine
-import mnist
-import products
-import report
-import runs
+from training import cores
+from training import mine
+from training import mnist
+from training import products
+from training import report
+from training import runs
 import utils
-from mnist import Batches, load_data
-from recipe import RECIPES, prepare
-from runs import best_epoch
+from training.mnist import Batches, load_data
+from training.recipe import RECIPES, prepare
+from training.runs import best_epoch
 from utils import LeNetError
 
 # ---------------------------------------------------------------------------------------------------------------------

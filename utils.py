@@ -20,9 +20,9 @@ from pathlib import Path
 import torch
 from torch.nn import functional as F
 
-import cores
+from training import cores
 from model import LeNet5
-from plots import plot_losses  # noqa: F401: the lecture has it here
+from figures.plots import plot_losses  # noqa: F401: the lecture has it here
 
 ROOT = Path(__file__).resolve().parent
 CHECKPOINT = ROOT / "Model" / "LeNet5.pth"

@@ -29,9 +29,9 @@ from torch import nn
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-import cores  # noqa: E402
-import mnist  # noqa: E402
-import recipe  # noqa: E402
+from training import cores  # noqa: E402
+from training import mnist  # noqa: E402
+from training import recipe  # noqa: E402
 import train  # noqa: E402
 import utils  # noqa: E402
 from model import LeNet5  # noqa: E402

@@ -117,7 +117,7 @@ def uci():
 @functools.cache
 def validation():
     """Return MNIST's validation images, uint8 (5000, 28, 28), and their labels; loaded once."""
-    import mnist
+    from training import mnist
 
     return mnist.split_validation(*mnist.read_mnist(train=True))[1]
 
@@ -157,7 +157,7 @@ ALWAYS = troubles.ALWAYS | dict.fromkeys(nothing.KINDS)  # the digit that a kind
 
 def said(reading):
     """Return (text, whether it is sure of it) of a reading; text is None if it was refused."""
-    import picture
+    from reading import picture
     import predict
 
     if isinstance(reading, picture.PictureError):

@@ -7,10 +7,10 @@ import math
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-import mnist
+from training import mnist
 import predict
 import train
-from recipe import RECIPES
+from training.recipe import RECIPES
 
 JUNK = st.one_of(st.integers(-3, 10**20).map(str), st.floats().map(str), st.text(max_size=8),
                  st.sampled_from(["", "auto", "cpu", "cuda", "meta", "modern", "classic", "affine", "turns", "yes", "-", "--",
@@ -43,10 +43,10 @@ def outcome(module, arguments, work):
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stderr(err), contextlib.redirect_stdout(io.StringIO()):
         for name in work:
             patch.setattr(module, name, lambda *args, name=name: called.append((name, args)))
-        for check in ("utils.check_folder", "utils.check_file", "runs.check_name"):  # no folders with funny names
+        for check in ("utils.check_folder", "utils.check_file", "training.runs.check_name"):  # no folders with funny names
             patch.setattr(check, lambda *args: None)
         patch.setattr("utils.lock_folder", contextlib.nullcontext)
-        patch.setattr("runs.load_state", lambda checkpoint: None)
+        patch.setattr("training.runs.load_state", lambda checkpoint: None)
         try:
             status = module.main(arguments)
         except SystemExit as exit:

@@ -6,13 +6,13 @@ import pytest
 import torch
 from torch import nn
 
-import cores
-import recipe
-import report
-import runs
+from training import cores
+from training import recipe
+from training import report
+from training import runs
 import train
 import utils
-from mnist import Batches
+from training.mnist import Batches
 from model import LeNet5
 
 # How many
@@ -53,7 +53,7 @@ def test_the_smallest_limit_counts(monkeypatch, affinity, quota, torchs, expecte
 
 def test_the_environment_decides_how_many(run, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    process = run("-c", "import cores; print(cores.count())")
+    process = run("-c", "from training import cores; print(cores.count())")
     assert (process.stdout, process.stderr) == ("1\n", "")
 
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-import distort
-from recipe import RECIPES
+from training import distort
+from training.recipe import RECIPES
 
 
 def test_affine_turns_counterclockwise_by_the_angle_asked_for():

@@ -7,7 +7,7 @@ from matplotlib.backend_bases import KeyEvent, MouseEvent
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
-import draw
+from figures import draw
 import predict
 import utils
 

@@ -16,8 +16,8 @@ import torch
 from PIL import Image
 
 import fuzz
-import recipe
-import report
+from training import recipe
+from training import report
 import survival
 import train
 import utils
@@ -87,7 +87,8 @@ def interrupted(cut_off, tmp_path):
 
 # train.py as a shell runs it, but on the images in argv[1], and dead at its argv[2]-th fsync.
 CHILD = """
-import mnist, os, runpy, signal, sys, torch
+import os, runpy, signal, sys, torch
+from training import mnist
 
 parts, die_at, fsync = torch.load(sys.argv[1], weights_only=True), int(sys.argv[2]), os.fsync
 calls = []

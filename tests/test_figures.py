@@ -6,12 +6,12 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
-import figures
-import mnist
-import plots
+import make_figures as figures
+from training import mnist
+from figures import plots
 import train
 from model import LeNet5
-from recipe import RECIPES
+from training.recipe import RECIPES
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-import hands
-import recipe
+from training import hands
+from training import recipe
 
 
 @pytest.fixture(scope="module")

@@ -15,9 +15,9 @@ import pytest
 import torch
 from PIL import Image
 
-import picture
+from reading import picture
 import predict
-import report
+from training import report
 import train
 import utils
 from model import LeNet5

@@ -12,11 +12,11 @@ import torch
 import troubles
 from PIL import Image
 
-import mine
-import mnist
+from training import mine
+from training import mnist
 import predict
-import recipe
-import report
+from training import recipe
+from training import report
 import train
 import utils
 from utils import LeNetError

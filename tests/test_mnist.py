@@ -8,9 +8,9 @@ import pytest
 import torch
 from torchvision import datasets, transforms
 
-import mnist
+from training import mnist
 import utils
-from mnist import Batches
+from training.mnist import Batches
 from utils import LeNetError
 
 ARCHIVES = ["train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz",

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from mnist import standardise
+from training.mnist import standardise
 from model import LeNet5
 
 LAYERS = [  # name in the paper, part, index, shape of the output, parameters

@@ -10,11 +10,11 @@ import pictures
 import pytest
 from PIL import Image, ImageOps
 
-import groups
-import number
-import pieces
+from reading import groups
+from reading import number
+from reading import pieces
 import predict
-from picture import Look, PictureError
+from reading.picture import Look, PictureError
 from strokes import tight
 
 

@@ -10,9 +10,9 @@ import pictures
 import pytest
 from PIL import Image, ImageDraw, ImageOps
 
-import picture
+from reading import picture
 import predict
-import restore
+from reading import restore
 
 
 def encodings(image):

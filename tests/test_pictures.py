@@ -42,7 +42,7 @@ def test_digits_of_a_line_touch_if_they_are_told_to(touching):
 
 
 def test_the_score_tells_right_refused_and_misled_apart():
-    import picture
+    from reading import picture
     import predict
 
     def reading(text, probability):

@@ -13,12 +13,12 @@ import torch
 import troubles
 from PIL import Image
 
-import mnist
-import picture
+from training import mnist
+from reading import picture
 import predict
 import utils
 from model import LeNet5
-from picture import PictureError
+from reading.picture import PictureError
 
 
 def accuracy(model, images, labels):

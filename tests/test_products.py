@@ -5,10 +5,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-import products
-import recipe
+from training import products
+from training import recipe
 import train
-from mnist import Batches
+from training.mnist import Batches
 from model import LeNet5
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-import recipe
+from training import recipe
 from model import LeNet5
 
 

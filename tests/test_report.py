@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-import report
+from training import report
 
 
 def test_expected_calibration_error_by_hand():

@@ -5,8 +5,8 @@ import pictures
 import pytest
 from corruptions import motion_blur
 
-import picture
-import restore
+from reading import picture
+from reading import restore
 
 
 @pytest.fixture(scope="module")

@@ -9,12 +9,12 @@ import torch
 from hypothesis import HealthCheck, given, settings, strategies as st
 from PIL import Image
 
-import recipe
-import report
-import runs
+from training import recipe
+from training import report
+from training import runs
 import train
 import utils
-from mnist import Batches
+from training.mnist import Batches
 from model import LeNet5
 from utils import LeNetError
 

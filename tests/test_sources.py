@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 import predict
-import sources
+from reading import sources
 import utils
-from picture import PictureError
+from reading.picture import PictureError
 
 try:
     import resource

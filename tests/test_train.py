@@ -12,12 +12,12 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader, TensorDataset
 
-import cores
-import recipe
-import report
+from training import cores
+from training import recipe
+from training import report
 import train
 import utils
-from mnist import Batches, standardise
+from training.mnist import Batches, standardise
 from model import LeNet5
 from utils import LeNetError
 

@@ -1,9 +1,9 @@
 """Make the README's figures that no run of train.py draws.
 
-    python tests/figures.py        the network, and what it makes of pictures: Assets/architecture.png, predictions.png,
+    python tests/make_figures.py        the network, and what it makes of pictures: Assets/architecture.png, predictions.png,
                                    photo.jpg, chain.png, explain.png, number.jpg, number.png, filters.png, draw.png
-    python tests/figures.py mine   trains with fifty pictures of a made-up hand, two minutes: Assets/mine.png
-    python tests/figures.py gif    trains for eight epochs, half a minute, and writes Assets/training.gif
+    python tests/make_figures.py mine   trains with fifty pictures of a made-up hand, two minutes: Assets/mine.png
+    python tests/make_figures.py gif    trains for eight epochs, half a minute, and writes Assets/training.gif
 
 The pictures come from MNIST's validation digits, some by the generator in pictures.py, so anybody gets the same ones.
 """
@@ -20,19 +20,19 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import draw  # noqa: E402
-import groups  # noqa: E402
+from figures import draw  # noqa: E402
+from reading import groups  # noqa: E402
 import hand  # noqa: E402
-import mnist  # noqa: E402
-import number  # noqa: E402
+from training import mnist  # noqa: E402
+from reading import number  # noqa: E402
 import pages  # noqa: E402
-import picture  # noqa: E402
+from reading import picture  # noqa: E402
 import pictures  # noqa: E402
-import plots  # noqa: E402
+from figures import plots  # noqa: E402
 import predict  # noqa: E402
-import recipe  # noqa: E402
-import report  # noqa: E402
-import restore  # noqa: E402
+from training import recipe  # noqa: E402
+from training import report  # noqa: E402
+from reading import restore  # noqa: E402
 import train  # noqa: E402
 import utils  # noqa: E402
 

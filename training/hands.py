@@ -12,7 +12,7 @@ import math
 
 import torch
 
-from distort import affine, thicken, uniform, warp
+from training.distort import affine, thicken, uniform, warp
 
 SIDE = 20 / 28  # of a picture's side: what a framed digit's longer side takes
 

@@ -7,10 +7,10 @@ import sys
 
 import torch
 
-import plots
+from figures import plots
 import utils
-from distort import make_augment, turn
-from mnist import Batches
+from training.distort import make_augment, turn
+from training.mnist import Batches
 from utils import LeNetError
 
 HEADER = "epoch  train loss  val loss  val accuracy  wrong        lr  seconds"

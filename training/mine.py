@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-import mnist
-import number
-import picture
+from training import mnist
+from reading import number
+from reading import picture
 import utils
-from picture import PictureError
-from sources import SUFFIXES, list_folder
+from reading.picture import PictureError
+from reading.sources import SUFFIXES, list_folder
 from utils import LeNetError
 
 Picture = namedtuple("Picture", "path digit view")

@@ -18,10 +18,10 @@ from collections import namedtuple
 
 import numpy as np
 
-import picture
-from groups import are_parts, choose, find_candidates
-from picture import NoDigit
-from pieces import CUT_OUT, doubt_of, join, sizes, weighted_median
+from reading import picture
+from reading.groups import are_parts, choose, find_candidates
+from reading.picture import NoDigit
+from reading.pieces import CUT_OUT, doubt_of, join, sizes, weighted_median
 
 COARSE = 256    # pixels on the long side of the first look: strokes shaded with a pencil close up
 CLOSER = 512    # of a closer look at large digits,

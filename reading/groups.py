@@ -10,8 +10,8 @@ from collections import namedtuple
 
 import numpy as np
 
-import picture
-from pieces import components, edge_weight, find_pieces, join, sizes, weighted_median
+from reading import picture
+from reading.pieces import components, edge_weight, find_pieces, join, sizes, weighted_median
 
 AT_MOST = 4     # pieces in one digit,
 BROKEN = 12     # or this many, if they lie in the box of as few

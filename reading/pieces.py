@@ -8,7 +8,7 @@ from collections import namedtuple
 import cv2
 import numpy as np
 
-from picture import dilate, stroke_width
+from reading.picture import dilate, stroke_width
 
 MANY = 400      # pieces: more are noise, or print
 WIDE = 0.6      # of its height: a piece as wide may be two digits that touch,

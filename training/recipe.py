@@ -7,9 +7,9 @@ import torch
 from torch.nn import functional as F
 from torch.optim.lr_scheduler import LambdaLR
 
-from distort import make_augment
-from hands import make_junk, other_hands
-from mnist import Batches
+from training.distort import make_augment
+from training.hands import make_junk, other_hands
+from training.mnist import Batches
 from model import LeNet5
 
 RECIPES = {

@@ -11,10 +11,10 @@ import cv2
 import numpy as np
 from PIL import Image
 
-import mine
-import plots
+from training import mine
+from figures import plots
 import utils
-from picture import PictureError
+from reading.picture import PictureError
 from utils import LeNetError
 
 CANVAS = 384  # pixels on each side of the drawing: about what the window shows of it

@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from restore import subtract_paper, undo_glare, undo_motion
+from reading.restore import subtract_paper, undo_glare, undo_motion
 
 MAX_PIXELS = 120_000_000  # a picture with more is refused: it would not fit into a gigabyte of memory
 DRAFT = 1024              # pixels that a JPEG keeps on its long side, at least, when it is reduced while it is decoded

@@ -1,0 +1,1 @@
+"""What people look at: all figures, and the window to draw in."""

@@ -1,0 +1,1 @@
+"""From a picture to digits: NumPy, OpenCV and Pillow only, no torch."""

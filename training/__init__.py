@@ -1,0 +1,1 @@
+"""How LeNet-5 is trained: data, distortions, optimizer, recipes, runs."""
