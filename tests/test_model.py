@@ -109,6 +109,6 @@ def test_static_quantisation_to_8_bits_reads_alike(model, parts):
 def test_importing_is_quiet_and_leaves_the_heavy_libraries_alone(run):
     code = ("import sys\nfor name in ('model', 'utils', 'train', 'predict'):\n    __import__(name)\n"
             "    print(name, *{'matplotlib', 'torchvision'} & set(sys.modules))\n"
-            "import mnist\nmnist.load_mnist(False)\nprint('data', 'torchvision' in sys.modules)")
+            "from training import mnist\nmnist.load_mnist(False)\nprint('data', 'torchvision' in sys.modules)")
     process = run("-c", code)
     assert (process.stdout.split(), process.stderr) == (["model", "utils", "train", "predict", "data", "False"], "")
