@@ -33,7 +33,7 @@ from training import mine
 from training import mnist
 from reading import number
 from reading import picture
-from figures import plots
+from figures import plots, window
 import utils
 from reading.picture import PictureError
 from reading.sources import find_sources, would_read
@@ -240,9 +240,9 @@ def plot(shown, readings, explain=None):
 def publish(figure, save, show):
     """Write figure to the file save, if given, and open it in a window, if show; raises LeNetError if that fails."""
     if save:
-        utils.save_figure(figure, save)
+        window.save_figure(figure, save)
     if show:
-        utils.open_window(figure)
+        window.open_window(figure)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -379,7 +379,7 @@ def read_all(args, device):
 def draw_and_read(args, device):
     """Open the window to draw in; return the exit status once it is closed."""
     model = load_model(None, args.checkpoint, device)
-    utils.open_window(draw.draw(lambda image: told(*predict_images([image], model)), args.save, utils.DATA / "mine"),
+    window.open_window(draw.draw(lambda image: told(*predict_images([image], model)), args.save, utils.DATA / "mine"),
                       own_keys=True)
     return 0
 

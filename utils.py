@@ -1,6 +1,4 @@
-"""What training and prediction share: the command line, files, scores, checkpoints and windows.
-
-Importing this module is quick: matplotlib is imported by the functions that need it.
+"""What training and prediction share: the command line, files, scores and checkpoints.
 """
 
 import argparse
@@ -371,53 +369,3 @@ def _check_weights(path, weights, wanted):
             raise LeNetError(f"{path}: {name} is {tensor.dtype}, not torch.float32")
         if not tensor.isfinite().all():
             raise LeNetError(f"{path}: {name} has values that are not finite; the training that made it diverged")
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Figures, once they are made: files and windows
-
-def save_figure(figure, path):
-    """Write figure to path (its suffix says the format); raises LeNetError if that fails."""
-    path = Path(path)
-    kind = path.suffix[1:].lower() or "png"
-    if kind not in figure.canvas.get_supported_filetypes():
-        raise LeNetError(f"{path}: no picture format is called {path.suffix!r}; .png always works")
-    write_atomically(path, lambda file: figure.savefig(file, format=kind, dpi=100))
-
-
-WITHOUT_WINDOWS = ("agg", "cairo", "pdf", "pgf", "ps", "svg", "template")  # matplotlib's backends, and Jupyter's "inline"
-
-
-def open_window(figure, own_keys=False, wait=True):
-    """Show figure in a window and wait until it is closed; raises LeNetError if none can be opened.
-
-    own_keys: the figure answers the keys itself, so it gets neither matplotlib's keys (s, c, q ...) nor the toolbar.
-    """
-    import matplotlib.pyplot as plt
-
-    try:
-        with plt.rc_context({"toolbar": "None"} if own_keys else {}):
-            _give_to_pyplot(figure)
-        usable = plt.get_backend().lower() not in WITHOUT_WINDOWS and "inline" not in plt.get_backend()
-    except Exception:  # each toolkit has its own way of saying that it is not there, or has no display
-        usable = False
-    if not usable:
-        plt.close(figure)
-        raise LeNetError("no window can be opened here: it takes a display and a toolkit (pip install PyQt6), or a browser "
-                         "(pip install tornado, and set MPLBACKEND=WebAgg)")
-    if own_keys:
-        figure.canvas.mpl_disconnect(figure.canvas.manager.key_press_handler_id)
-    with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C in the terminal closes the window too
-        plt.show(block=wait)
-
-
-def _give_to_pyplot(figure):
-    """Let pyplot manage figure, which it did not make: plt.figure(figure), which older versions of matplotlib refuse."""
-    import matplotlib.pyplot as plt
-    from matplotlib._pylab_helpers import Gcf
-
-    try:
-        plt.figure(figure)
-    except ValueError:  # before 3.11; what follows is what 3.11 does
-        number = max(plt.get_fignums(), default=0) + 1
-        Gcf._set_new_active_manager(plt._get_backend_mod().new_figure_manager_given_figure(number, figure))

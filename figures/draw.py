@@ -33,7 +33,7 @@ def paint(strokes):
 
 
 def draw(read, save=utils.ASSETS / "drawing.png", own=utils.DATA / "mine"):
-    """Return a Figure to draw a digit on, or a number, which is read while it is drawn; utils.open_window shows it.
+    """Return a Figure to draw a digit on, or a number, which is read while it is drawn; window.open_window shows it.
 
     read(PIL image) returns (predict.py's Reading or None, what is said of it). The window's keys, each with a button: c
     clears, u or ctrl+z takes the last stroke back, s writes the picture to the file save, as PNG, and q closes the window; the keys

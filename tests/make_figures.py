@@ -24,11 +24,10 @@ from figures import draw  # noqa: E402
 from reading import groups  # noqa: E402
 import hand  # noqa: E402
 from training import mnist  # noqa: E402
-from reading import number  # noqa: E402
 import pages  # noqa: E402
 from reading import picture  # noqa: E402
 import pictures  # noqa: E402
-from figures import plots  # noqa: E402
+from figures import plots, window  # noqa: E402
 import predict  # noqa: E402
 from training import recipe  # noqa: E402
 from training import report  # noqa: E402
@@ -222,7 +221,7 @@ def learn_a_hand(path):
         before, after = (predict.predict_images(images, checkpoint=checkpoint) for checkpoint in (utils.CHECKPOINT, net))
     for name, readings in ("before", before), ("after", after):
         print(name, sum(getattr(reading, "text", None) == "4" for reading in readings), "of", len(images))
-    utils.save_figure(plot_lesson(images[:6], before, after), path)
+    window.save_figure(plot_lesson(images[:6], before, after), path)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -334,15 +333,15 @@ if __name__ == "__main__":
         learn_a_hand(utils.ASSETS / "mine.png")
     else:
         model, _ = utils.load_checkpoint()
-        utils.save_figure(plots.plot_architecture(model), utils.ASSETS / "architecture.png")
-        utils.save_figure(plot_predictions(model), utils.ASSETS / "predictions.png")
+        window.save_figure(plots.plot_architecture(model), utils.ASSETS / "architecture.png")
+        window.save_figure(plot_predictions(model), utils.ASSETS / "predictions.png")
         (utils.ASSETS / "photo.jpg").write_bytes(take_photograph())
         photo = Image.open(utils.ASSETS / "photo.jpg")
-        utils.save_figure(plot_chain(photo, model), utils.ASSETS / "chain.png")
+        window.save_figure(plot_chain(photo, model), utils.ASSETS / "chain.png")
         predict.single_predict(utils.ASSETS / "photo.jpg", model=model, save=utils.ASSETS / "explain.png", explain=True)
         (page,), _ = pictures.make_numbers(pages.page, 1, seed=4)
         page.convert("RGB").save(utils.ASSETS / "number.jpg", quality=85)
         predict.single_predict(utils.ASSETS / "number.jpg", model=model, save=utils.ASSETS / "number.png")
-        utils.save_figure(draw_seven(model), utils.ASSETS / "draw.png")
+        window.save_figure(draw_seven(model), utils.ASSETS / "draw.png")
         images, labels = mnist.split_validation(*mnist.load_mnist(train=True))[1]
-        utils.save_figure(plot_filters(model, images[labels == 0][0]), utils.ASSETS / "filters.png")
+        window.save_figure(plot_filters(model, images[labels == 0][0]), utils.ASSETS / "filters.png")

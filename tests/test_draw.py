@@ -7,9 +7,8 @@ from matplotlib.backend_bases import KeyEvent, MouseEvent
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
-from figures import draw
+from figures import draw, window
 import predict
-import utils
 
 ONE = [(200, 60), (190, 330)]
 SEVEN = [(90, 90), (290, 80), (170, 320)]
@@ -237,11 +236,11 @@ def agg():
 
 def test_its_keys_are_its_own_and_only_its(agg, figure, tmp_path, monkeypatch):
     settings = dict(matplotlib.rcParams)
-    monkeypatch.setattr(utils, "WITHOUT_WINDOWS", ())  # as if Agg had some
+    monkeypatch.setattr(window, "WITHOUT_WINDOWS", ())  # as if Agg had some
     monkeypatch.setattr(agg, "show", lambda block: None)
     matplotlibs_own = []
     monkeypatch.setattr("matplotlib.backend_bases.key_press_handler", lambda event: matplotlibs_own.append(event.key))
-    utils.open_window(figure, own_keys=True)
+    window.open_window(figure, own_keys=True)
     assert dict(matplotlib.rcParams) == settings
     number = figure.number
     for key in ("s", "c", "q"):

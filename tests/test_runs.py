@@ -9,6 +9,7 @@ import torch
 from hypothesis import HealthCheck, given, settings, strategies as st
 from PIL import Image
 
+from figures import window
 from training import recipe
 from training import report
 from training import runs
@@ -247,13 +248,13 @@ def test_a_stale_previous_is_not_called_the_one_that_was_there(quick, checkpoint
 
 
 def test_the_curves_are_those_of_the_network_beside_them(small_data, tmp_path, monkeypatch, capsys):
-    titles, save_figure = {}, utils.save_figure
+    titles, save_figure = {}, window.save_figure
 
     def save(figure, path):
         titles[path.name] = figure.get_suptitle()
         save_figure(figure, path)
 
-    monkeypatch.setattr(utils, "save_figure", save)
+    monkeypatch.setattr(window, "save_figure", save)
     assert train.main(arguments(tmp_path, "--seeds", "2", "--live")) == 0
     assert "seed 0" in titles["loss_curves.png"] and "seed 1" in titles["live.png"]
 

@@ -12,6 +12,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader, TensorDataset
 
+from figures import window
 from training import cores
 from training import recipe
 from training import report
@@ -245,7 +246,7 @@ def test_on_a_gpu(small_data, tmp_path):
 
 
 def test_live_redraws_the_curves_after_each_epoch(small_data, tmp_path, monkeypatch):
-    drawn, save_figure = [], utils.save_figure
+    drawn, save_figure = [], window.save_figure
 
     def no_display(*args, **kwargs):
         raise LeNetError("no window")
@@ -254,8 +255,8 @@ def test_live_redraws_the_curves_after_each_epoch(small_data, tmp_path, monkeypa
         drawn.extend([len(figure.axes[0].lines[0].get_xdata())] if path.name in ("live.png", "loss_curves.png") else [])
         save_figure(figure, path)
 
-    monkeypatch.setattr(utils, "save_figure", save)
-    monkeypatch.setattr(utils, "open_window", no_display)
+    monkeypatch.setattr(window, "save_figure", save)
+    monkeypatch.setattr(window, "open_window", no_display)
     assert train.main([str(argument) for argument in small(tmp_path, "--live")[1:]]) == 0
     assert drawn == [1, 2, 2]  # points on the curve: after each epoch, and at the end
 

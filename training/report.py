@@ -7,7 +7,7 @@ import sys
 
 import torch
 
-from figures import plots
+from figures import plots, window
 import utils
 from training.distort import make_augment, turn
 from training.mnist import Batches
@@ -128,11 +128,11 @@ def make_watch(settings, path):
 
     figure = Figure(figsize=(9, 3.8), layout="constrained", label="LeNet-5 learns")
     try:
-        utils.open_window(figure, wait=False)
+        window.open_window(figure, wait=False)
     except LeNetError:
         where = utils.one_line(utils.short_path(path))
         print(f"train.py: no window can be opened here, so the loss curves are in {where}", file=sys.stderr)
-        save = forgiving(utils.save_figure)
+        save = forgiving(window.save_figure)
         return lambda history: save(plot_history(history, settings), path)
     open_here = [True]
     figure.canvas.mpl_connect("close_event", lambda event: open_here.clear())  # the training goes on without it
@@ -167,5 +167,5 @@ def write_figures(model, history, train_set, test_set, device, assets, settings)
             names = ["thicker", "thinner", "as is", "as is"] if "strokes" in settings["ingredients"] else [""] * 4
             figures["augmentation.png"] = plots.plot_rows([digits, *distorted[[0, 6, 12, 18]]], ["MNIST", *names],
                                                           "Training digits, and what the network sees of them in four epochs")
-    save = forgiving(utils.save_figure)
+    save = forgiving(window.save_figure)
     return [assets / name for name, figure in figures.items() if save(figure, assets / name)]

@@ -1,0 +1,65 @@
+"""Write a figure to a file, or show it in a window.
+
+matplotlib's pyplot is imported by the functions that need it: choosing a toolkit takes time, and can
+fail.
+"""
+
+import contextlib
+from pathlib import Path
+
+import utils
+from utils import LeNetError
+
+
+def save_figure(figure, path):
+    """Write figure to path (its suffix says the format). Raises LeNetError if that fails."""
+    path = Path(path)
+    kind = path.suffix[1:].lower() or "png"
+    if kind not in figure.canvas.get_supported_filetypes():
+        raise LeNetError(f"{path}: no picture format is called {path.suffix!r}; .png always works")
+    utils.write_atomically(path, lambda file: figure.savefig(file, format=kind, dpi=100))
+
+
+# matplotlib's backends that open no window; Jupyter's is recognized by its name, "inline"
+WITHOUT_WINDOWS = ("agg", "cairo", "pdf", "pgf", "ps", "svg", "template")
+
+
+def open_window(figure, own_keys=False, wait=True):
+    """Show figure in a window and wait until it is closed. Raises LeNetError if none can be opened.
+
+    own_keys: the figure answers the keys itself, so it gets neither matplotlib's keys (s, c, q ...)
+    nor the toolbar. wait: False returns at once; the window is drawn while the program handles events.
+    """
+    import matplotlib.pyplot as plt
+
+    try:
+        with plt.rc_context({"toolbar": "None"} if own_keys else {}):
+            _give_to_pyplot(figure)
+        backend = plt.get_backend().lower()
+        usable = backend not in WITHOUT_WINDOWS and "inline" not in backend
+    except Exception:  # each toolkit has its own way of saying that it is missing, or has no display
+        usable = False
+    if not usable:
+        plt.close(figure)
+        raise LeNetError("no window can be opened here: it takes a display and a toolkit (pip install "
+                         "PyQt6), or a browser (pip install tornado, and set MPLBACKEND=WebAgg)")
+    if own_keys:
+        figure.canvas.mpl_disconnect(figure.canvas.manager.key_press_handler_id)
+    with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C in the terminal closes the window too
+        plt.show(block=wait)
+
+
+def _give_to_pyplot(figure):
+    """Let pyplot manage a figure that it did not make.
+
+    This is plt.figure(figure), which matplotlib refuses before version 3.11.
+    """
+    import matplotlib.pyplot as plt
+    from matplotlib._pylab_helpers import Gcf
+
+    try:
+        plt.figure(figure)
+    except ValueError:  # before 3.11; what follows is what 3.11 does
+        number = max(plt.get_fignums(), default=0) + 1
+        manager = plt._get_backend_mod().new_figure_manager_given_figure(number, figure)
+        Gcf._set_new_active_manager(manager)
