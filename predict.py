@@ -29,7 +29,7 @@ import numpy as np
 import torch
 
 from figures import draw
-from training import mine
+from training import own_pictures
 from training import mnist
 from reading import number
 from reading import picture
@@ -335,11 +335,11 @@ def label_all(args):
             if isinstance(source, PictureError):
                 raise source
             file = source if hasattr(source, "read") else picture.open_file(source)
-            path, n_digits = mine.keep(file, os.path.splitext(name)[1], int(args.label), utils.DATA / "mine")
+            path, n_digits = own_pictures.keep(file, os.path.splitext(name)[1], int(args.label), utils.DATA / "mine")
             where = utils.short_path(path)
             print(one_line(f"{name}: kept as a {args.label} in {where}, thank you; python train.py --mine learns it"))
             if n_digits > 1:
-                print(f"predict.py: {one_line(name)}: {mine.SEVERAL}", file=sys.stderr)
+                print(f"predict.py: {one_line(name)}: {own_pictures.SEVERAL}", file=sys.stderr)
         except PictureError as error:
             failed = True
             print(f"predict.py: {one_line(name)}: {error}", file=sys.stderr)

@@ -38,7 +38,7 @@ from torch import nn
 from tqdm import tqdm
 
 from training import cores
-from training import mine
+from training import own_pictures
 from training import mnist
 from training import products
 from training import report
@@ -283,15 +283,15 @@ def check_resume(args, settings, saved):
 
 
 def load_own(args, settings):
-    """Return the mine.Pictures to train on, if --mine or the run to go on with asks for them; add them to settings, which a run
+    """Return the own_pictures.Pictures to train on, if --mine or the run to go on with asks for them; add them to settings, which a run
     without them leaves as they were. Raises ValueError if there are none, LeNetError if they have changed since."""
     if not (args.mine or "mine" in settings):
         return []
     folder = args.data_dir / "mine"
-    pictures, problems = mine.load(folder)
+    pictures, problems = own_pictures.load(folder)
     for path, why in problems:
         print(f"train.py: {utils.one_line(path)}: {why}; the training goes on", file=sys.stderr)
-    begun, now = settings.get("mine"), mine.fingerprint(pictures)
+    begun, now = settings.get("mine"), own_pictures.fingerprint(pictures)
     if begun not in (None, now):
         raise LeNetError(f"the pictures in {folder} are not those that the run began with ({begun}, now {now}): put them back, "
                          "or start a new run with --mine")
@@ -392,7 +392,7 @@ def train_seeds(args, settings, device, scratch, state, pictures):
     threads = f", {settings['threads']} thread{'s' * (settings['threads'] > 1)}" if device.type == "cpu" else ""
     n_train, n_valid, n_test = (len(labels) for _, labels in data)
     print(f"LeNet-5 on {device}{threads}: {n_train:,} training, {n_valid:,} validation, {n_test:,} test images")
-    own = mine.as_tensors(pictures) if pictures else None
+    own = own_pictures.as_tensors(pictures) if pictures else None
     valid_loader = Batches(*data[1], 1000)
     if state is None:
         runs.rescue(args.checkpoint, valid_loader, device)
@@ -420,7 +420,7 @@ def train_seeds(args, settings, device, scratch, state, pictures):
         accuracies = {key: 100 - value for key, value in errors.items()}
         results.append({"errors": n_wrong, "valid": best["valid_accuracy"], **accuracies})
         if pictures:
-            print(f"of your {len(pictures)} pictures it now reads {mine.count_read(pictures, model, device)}", flush=True)
+            print(f"of your {len(pictures)} pictures it now reads {own_pictures.count_correct(pictures, model, device)}", flush=True)
         if seed == first:
             metadata = dict(runs.describe(settings, history), test_accuracy=accuracies["upright"])
             comparison = runs.put_in_place(args.checkpoint, model.state_dict(), metadata, valid_loader, device)

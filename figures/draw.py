@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from training import mine
+from training import own_pictures
 from figures import plots
 import utils
 from reading.picture import PictureError
@@ -181,10 +181,10 @@ def teach(strokes, digit, folder):
     file = io.BytesIO()
     paint(strokes).save(file, "PNG")
     try:
-        path, n_digits = mine.keep(file, ".png", int(digit), folder)
+        path, n_digits = own_pictures.keep(file, ".png", int(digit), folder)
     except (LeNetError, PictureError) as error:
         return str(error)
-    what = "(python train.py --mine learns it)" if n_digits == 1 else f"but it {mine.SEVERAL}"
+    what = "(python train.py --mine learns it)" if n_digits == 1 else f"but it {own_pictures.SEVERAL}"
     return f"Thank you! Kept as a {digit} in\n{utils.one_line(utils.short_path(path))}\n{what}"
 
 

@@ -1,0 +1,148 @@
+"""Keep pictures of the user's own, each with its correct digit, and load them to train on.
+
+    keep(file, ".png", 7, folder)        copy a picture into folder/7, as predict.py --label does
+    pictures, problems = load(folder)    load all of them, normalized as predict.py normalizes digits
+    count_correct(pictures, model, ...)  count how many of them a network reads correctly
+
+Finding a digit whose value is known takes no network: every candidate is believed to be that digit,
+each with the same probability, so the fewest candidates that explain most of the ink are chosen.
+"""
+
+import hashlib
+from collections import namedtuple
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import utils
+from reading import number, picture
+from reading.picture import PictureError
+from reading.sources import SUFFIXES, list_folder
+from training import mnist
+from utils import LeNetError
+
+Picture = namedtuple("Picture", "path digit view")
+Picture.__doc__ = """A picture to learn from: its file's path, its digit 0..9, and its view, uint8 (28, 28)."""
+
+SEVERAL = "seems to show several digits: only the most prominent one is learnt"
+
+
+# ----------------------------------------------------------------------------------------------------
+# One picture
+
+def find_digits(image, judge):
+    """Return the digits, a list of number.Found, in a PIL image. Raises NoDigit if there is none.
+
+    judge(views) returns the probabilities, float (N, 10), of views, a list of uint8 (28, 28).
+    """
+    reading = number.read_picture(image)
+    try:
+        views = next(reading)
+        while True:
+            views = reading.send(judge(views))
+    except StopIteration as stop:
+        return stop.value.digits
+
+
+def normalize(source, digit):
+    """Return (the most prominent digit in a picture, uint8 (28, 28), the number of digits in it).
+
+    source: anything that picture.open_picture() takes. Raises PictureError.
+    """
+    image = picture.open_picture(source)
+    for p in (1, number.CLEAR):  # when in doubt, strokes that stand apart may be one digit; this is slow
+        digits = find_digits(image, lambda views: np.tile(p * np.eye(10)[digit], (len(views), 1)))
+        if len(digits) == 1:
+            break
+    return number.most_prominent(digits).view, len(digits)
+
+
+def keep(file, suffix, digit, folder):
+    """Copy a picture, a binary file, to folder/digit and close it; return (path, number of digits).
+
+    The copy is named by its content, so that names don't clash, a picture is kept once, and a new label
+    replaces the one before. Raises PictureError if it shows no digit, LeNetError if it can't be written.
+    """
+    with file:  # Windows removes no open file, and this may be the one with the label before
+        _, n_digits = normalize(file, digit)
+        file.seek(0)
+        content = file.read()
+    suffix = suffix.lower() if suffix.lower() in SUFFIXES else ".png"
+    path = Path(folder) / str(digit) / (hashlib.sha256(content).hexdigest()[:12] + suffix)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        utils.write_atomically(path, lambda file: file.write(content))
+    except OSError as error:
+        raise LeNetError(f"{path} could not be written ({error.strerror or error})") from error
+    remove_other_labels(path)
+    return path, n_digits
+
+
+def remove_other_labels(path):
+    """Remove the copies of the picture at path that are in the folders of other digits."""
+    for other in sorted(set("0123456789") - {path.parent.name}):
+        before = path.parent.parent / other / path.name
+        try:
+            if not before.samefile(path):  # by a link, of the file or its folder
+                before.unlink()
+        except (FileNotFoundError, NotADirectoryError):  # it had no such label
+            pass
+        except OSError as error:
+            raise LeNetError(f"{before} could not be removed ({error.strerror or error}), so the picture "
+                             "is kept under both labels") from error
+
+
+# ----------------------------------------------------------------------------------------------------
+# All pictures
+
+def load(folder):
+    """Return (list of Picture, list of (path, problem)) of the files in folder/0 to folder/9, by name."""
+    pictures, problems = [], []
+    for digit in range(10):
+        place = Path(folder) / str(digit)
+        try:
+            paths = list_folder(place)
+        except (FileNotFoundError, NotADirectoryError, ValueError):  # a null byte in the name
+            continue
+        except OSError as error:
+            problems.append((place, f"can't be listed: {error.strerror}"))
+            continue
+        for path in paths:
+            try:
+                view, n_digits = normalize(path, digit)
+                pictures.append(Picture(path, digit, view))
+                if n_digits > 1:
+                    problems.append((path, SEVERAL))
+            except PictureError as error:
+                problems.append((path, str(error)))
+    return pictures, problems
+
+
+def fingerprint(pictures):
+    """Return the number of pictures and a checksum of their views and labels, for a run's settings."""
+    content = b"".join(bytes([each.digit]) + each.view.tobytes() for each in pictures)
+    return f"{len(pictures)}-{hashlib.sha256(content).hexdigest()[:12]}"
+
+
+def as_tensors(pictures):
+    """Return (images, labels) of pictures as MNIST's are: uint8 (N, 1, 32, 32) and int64 (N,)."""
+    views = np.stack([each.view for each in pictures])
+    return mnist.resize(torch.from_numpy(views)), torch.tensor([each.digit for each in pictures])
+
+
+def count_correct(pictures, model, device):
+    """Return how many of pictures model reads correctly, from their files, as predict.py would."""
+    def judge(views):
+        images = mnist.resize(torch.from_numpy(np.stack(views)))
+        batches = mnist.Batches(images, torch.zeros(len(images)), 500)
+        return utils.predict_all(model, batches, device)[0].softmax(1).numpy()
+
+    n_correct = 0
+    for each in pictures:
+        try:
+            digits = find_digits(picture.open_picture(each.path), judge)
+            n_correct += number.most_prominent(digits).digit == each.digit
+        except PictureError:  # no digit found; or the file has gone meanwhile
+            pass
+    return n_correct
