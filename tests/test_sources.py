@@ -73,16 +73,42 @@ def test_a_name_of_300_letters_is_one_line_and_the_rest_goes_on(capsys, folder, 
     assert os.name == "nt" or f"can't be opened: {os.strerror(errno.ENAMETOOLONG)}" in err
 
 
-def test_a_folder_that_cannot_be_listed_is_one_line_and_the_rest_goes_on(capsys, folder, monkeypatch, network):
-    (folder / "closed").mkdir()
+@pytest.mark.parametrize("below", ["", "below"])
+def test_a_folder_that_cannot_be_listed_is_one_line_and_the_rest_goes_on(capsys, folder, monkeypatch, network, below):
+    closed, scandir = folder / "scans" / below, os.scandir
+    closed.mkdir(parents=True)
+    (folder / "good.png").rename(folder / "scans" / "good.png" if below else folder / "good.png")
 
-    def refuse(self):
-        raise PermissionError(13, "Permission denied")
+    def refuse(path):
+        if os.path.samefile(path, closed):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
 
-    monkeypatch.setattr("pathlib.Path.iterdir", refuse)
-    assert predict.main([str(folder / "closed"), str(folder / "good.png"), "--checkpoint", str(network)]) == 1
+    monkeypatch.setattr(os, "scandir", refuse)
+    names = [str(folder / "scans")] + ([] if below else [str(folder / "good.png")])
+    assert predict.main([*names, "--checkpoint", str(network)]) == 1
     out, err = capsys.readouterr()
-    assert "good.png: 7 (" in out and err == f"predict.py: {folder / 'closed'}: can't be listed: Permission denied\n"
+    assert "good.png: 7 (" in out and err == f"predict.py: {closed}: can't be listed: Permission denied\n"
+
+
+def test_folders_of_folders_are_read_in_natural_order(tmp_path, monkeypatch):
+    """As people sort digits: into folders 0 to 9. Each picture comes once, whatever finds it."""
+    monkeypatch.chdir(tmp_path)
+    wanted = ["p2.png", "p10.png", "2/p1.png", "2/p9.png", "2/p11.png", "2/a/p1.png", "10/p1.png"]
+    for name in [*wanted, ".hidden/p1.png", "__MACOSX/p1.png", "2/notes.txt"]:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "2" / "loop").symlink_to(tmp_path)
+    (tmp_path / "empty").mkdir()
+
+    def found(*names):
+        return [os.path.relpath(name) for name, _ in sources.find_sources(names)]
+
+    assert found(str(tmp_path)) == found(".") == wanted
+    assert found("2") == wanted[2:6] and found("p*.png") == wanted[:2]
+    assert sorted(found("**/*.png")) == sorted(found("**")) and set(wanted) <= set(found("**"))
+    ((name, error),) = sources.find_sources(["empty"])
+    assert name == "empty" and str(error) == "a folder without pictures"
 
 
 @pytest.mark.parametrize("names, save", [
@@ -90,6 +116,7 @@ def test_a_folder_that_cannot_be_listed_is_one_line_and_the_rest_goes_on(capsys,
     (["good.png"], "link.png"), (["./good.png"], "good.png"), (["*oo*.png"], "good.png"), (["*"], "good.png"),
     (["../[[]*/*.png"], "seen.png"), (["../a*/*.png"], "seen.png"), (["../a*"], "seen.png"), (["../a/*.png"], "seen.png"),
     (["../a"], "seen.png"), (["../[[]*"], "good.png"), (["*.png"], "../b/good.png"), (["."], "../b/good.png"), (["-"], "good.png"),
+    ([".."], "seen.png"), (["../**"], "good.png"), (["../**/*.png"], "seen.png"),
 ])
 def test_a_figure_replaces_no_picture_and_becomes_none(capsys, tmp_path, monkeypatch, seven, names, save):
     """However the two are spelled: a folder whose name looks like a pattern, by links, as standard input."""
