@@ -30,7 +30,7 @@ import torch
 
 from figures import draw
 from training import own_pictures
-from training import mnist
+from training import data
 from reading import number
 from reading import picture
 from figures import plots, window
@@ -127,14 +127,14 @@ def make_reading(page):
     main = number.most_prominent(page.digits)
     lines = ["".join(str(found.digit) for found in page.digits if found.line == n) for n in range(page.digits[-1].line + 1)]
     whole = float(np.prod([found.probability for found in page.digits])) * number.completeness(page)
-    (seen,) = mnist.resize(torch.from_numpy(main.view[None]))
+    (seen,) = utils.resize(torch.from_numpy(main.view[None]))
     return Reading(main.digit, main.probability, [float(p) for p in main.probabilities], page.inverted, main.box,
                    seen[0].numpy(), "\n".join(lines), whole, page.digits, look=page.look)
 
 
 def read_views(model, views):
     """Return the probabilities, float (N, 10) array, that model gives to views, uint8 (28, 28) arrays."""
-    return read_inputs(model, mnist.resize(torch.from_numpy(np.stack(views)))).numpy()
+    return read_inputs(model, utils.resize(torch.from_numpy(np.stack(views)))).numpy()
 
 
 def single(reading):
@@ -151,7 +151,7 @@ def load_model(model, checkpoint, device):
 def read_inputs(model, inputs):
     """Return the probabilities, float (N, 10) on the CPU, that model gives to inputs, uint8 (N, 1, 32, 32)."""
     device = next(model.parameters()).device
-    return torch.cat([model(mnist.standardise(part.to(device).float().div_(255)))[1].cpu() for part in inputs.split(500)])
+    return torch.cat([model(utils.standardise(part.to(device).float().div_(255)))[1].cpu() for part in inputs.split(500)])
 
 
 def watch(model, image):
@@ -203,7 +203,7 @@ def multi_predict(n=50, seed=None, model=None, save=utils.ASSETS / "multi_predic
                   checkpoint=utils.CHECKPOINT, device="cpu", data_dir=utils.DATA):
     """Draw n random digits of MNIST's test set in a grid with what the network says; return how many it got wrong."""
     model = load_model(model, checkpoint, device)
-    images, labels = mnist.load_mnist(False, data_dir)
+    images, labels = data.load_mnist(False, data_dir)
     generator = torch.Generator().manual_seed(seed) if seed is not None else None
     pick = torch.randperm(len(labels), generator=generator)[:n]
     images, labels = images[pick], labels[pick]

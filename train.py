@@ -37,15 +37,13 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from training import cores
+from training import fast_cpu
 from training import own_pictures
-from training import mnist
-from training import products
 from training import report
 from training import runs
 import utils
-from training.mnist import Batches, load_data
-from training.recipe import RECIPES, prepare
+from training.data import N_TRAINING, Batches, load_data
+from training.recipes import RECIPES, prepare
 from training.runs import best_epoch
 from utils import LeNetError
 
@@ -57,7 +55,7 @@ def train(train_loader, model, loss_func, optimizer, device, *, scheduler=None, 
 
     loss_func takes (logits, targets) and returns a mean over images. scheduler is stepped after every batch. With bfloat16,
     activations and their gradients are rounded to 8 significant bits; weights, loss and steps keep their 24 (Micikevicius et
-    al. 2018, section 3.1). by_products: compute LeNet5's logits as products.py does. On a CPU large batches are cut, a piece for
+    al. 2018, section 3.1). by_products: compute LeNet5's logits as fast_cpu.py does. On a CPU large batches are cut, a piece for
     each of torch's threads, and their number decides how sums are rounded. Raises FloatingPointError, naming the batch, if a
     loss was not finite.
     """
@@ -81,14 +79,14 @@ def train(train_loader, model, loss_func, optimizer, device, *, scheduler=None, 
     model.train()
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     losses, sizes = [], []
-    n_pieces = cores.pieces(train_loader, device)
-    with cores.workers(n_pieces) as executor:
+    n_pieces = fast_cpu.pieces(train_loader, device)
+    with fast_cpu.workers(n_pieces) as executor:
         for x, y in tqdm(train_loader, leave=False, disable=None):  # None: only on a terminal
             xs, ys = x.to(device).chunk(n_pieces), y.to(device).chunk(n_pieces)
             if losses:
                 losses[-1].result()  # this batch was made while a worker, if there is one, was at work on the step before
-            pieces = cores.spread(executor, differentiate, xs, ys, [len(piece) / len(y) for piece in ys])
-            losses.append(cores.start(executor, step, pieces))
+            pieces = fast_cpu.spread(executor, differentiate, xs, ys, [len(piece) / len(y) for piece in ys])
+            losses.append(fast_cpu.start(executor, step, pieces))
             sizes.append(len(y))
         losses = [loss.result() for loss in losses]
     losses = torch.stack(losses).tolist()  # one wait for the device per epoch, not one per batch; MPS has no float64
@@ -101,7 +99,7 @@ def train(train_loader, model, loss_func, optimizer, device, *, scheduler=None, 
 def compute_logits(model, x, bfloat16, by_products):
     """Return model's logits, float32 (N, n_classes), for inputs x, computed as train() says."""
     if by_products:
-        logits = products.compute_logits(model, x, torch.bfloat16 if bfloat16 else torch.float32)
+        logits = fast_cpu.compute_logits(model, x, torch.bfloat16 if bfloat16 else torch.float32)
     else:
         with torch.autocast(x.device.type, torch.bfloat16, enabled=bfloat16, cache_enabled=False):  # threads would share it
             logits, _ = model(x)
@@ -246,8 +244,8 @@ def check(args):
     if unknown:
         raise ValueError(f"argument --without: the {name} recipe has no {', '.join(sorted(unknown))}")
     ingredients = [ingredient for ingredient in recipe["ingredients"] if ingredient not in without]
-    settings = dict(recipe, recipe=name, seed=0, limit=None, ingredients=ingredients, threads=cores.count()) | given
-    n_train = mnist.N_TRAINING if settings["limit"] is None else min(settings["limit"], mnist.N_TRAINING)
+    settings = dict(recipe, recipe=name, seed=0, limit=None, ingredients=ingredients, threads=fast_cpu.count()) | given
+    n_train = N_TRAINING if settings["limit"] is None else min(settings["limit"], N_TRAINING)
     for option, value in (("--epochs", settings["epochs"]), ("--batch-size", settings["batch_size"]),
                           ("--seeds", args.seeds), ("--limit", n_train)):
         if value < 1:
@@ -323,7 +321,7 @@ def main(argv=None):
     try:
         needed = args.dry_run or args.seeds > 1  # else not asked for: there may be no disk that can be written
         with (tempfile.TemporaryDirectory() if needed else contextlib.nullcontext("")) as scratch, \
-                cores.torch_threads(settings["threads"]):
+                fast_cpu.torch_threads(settings["threads"]):
             if args.dry_run:
                 args.checkpoint, args.assets_dir = Path(scratch) / "LeNet5.pth", Path(scratch)
             if args.evaluate:

@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from torch.nn import functional as F
 
-from training import cores
+from training import fast_cpu
 from model import LeNet5
 from figures.plots import plot_losses  # noqa: F401: the lecture has it here
 
@@ -205,6 +205,27 @@ def lock_folder(folder):
 
 
 # ---------------------------------------------------------------------------------------------------------------------
+# Images
+
+def resize(images):
+    """Return uint8 (N, 28, 28) images at LeNet-5's 32x32, uint8 (N, 1, 32, 32).
+
+    Bit for bit what torchvision's Resize((32, 32)) makes of each PIL image, in one call on the whole set.
+    """
+    return F.interpolate(images[:, None], size=(32, 32), mode="bilinear", antialias=True)
+
+
+def standardise(images):
+    """Turn float images, 0 paper .. 1 ink, into the network's input (in place, and return them)."""
+    return images.sub_(MEAN).div_(STD)
+
+
+def to_inputs(views):
+    """Return uint8 (N, 28, 28) images as the network's input, float32 (N, 1, 32, 32), resized and standardised."""
+    return standardise(resize(views).float().div_(255))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
 # Scores
 
 def predict_all(model, data_loader, device):
@@ -217,10 +238,10 @@ def predict_all(model, data_loader, device):
         return model(x)[0].cpu()
 
     model.eval()
-    outputs, n_pieces = [], cores.pieces(data_loader, device)
-    with cores.workers(n_pieces) as executor:
+    outputs, n_pieces = [], fast_cpu.pieces(data_loader, device)
+    with fast_cpu.workers(n_pieces) as executor:
         for x, y in data_loader:
-            pieces = cores.spread(executor, predict, x.to(device).chunk(n_pieces))
+            pieces = fast_cpu.spread(executor, predict, x.to(device).chunk(n_pieces))
             outputs.append((torch.cat([piece.result() for piece in pieces]), y.cpu()))
     if not outputs:
         raise ValueError("there are no images to score")

@@ -29,9 +29,9 @@ from torch import nn
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from training import cores  # noqa: E402
-from training import mnist  # noqa: E402
-from training import recipe  # noqa: E402
+from training import fast_cpu  # noqa: E402
+from training import data  # noqa: E402
+from training import recipes  # noqa: E402
 import train  # noqa: E402
 import utils  # noqa: E402
 from model import LeNet5  # noqa: E402
@@ -43,7 +43,7 @@ def lecture_loader(is_train, limit=None):
     from torchvision import datasets, transforms
 
     transform = transforms.Compose([transforms.Resize((32, 32)), transforms.ToTensor(),
-                                    transforms.Normalize(mnist.MEAN, mnist.STD)])
+                                    transforms.Normalize(utils.MEAN, utils.STD)])
     dataset = datasets.MNIST(str(utils.DATA), train=is_train, transform=transform, download=True)  # unpacks it
     return DataLoader(Subset(dataset, range(limit or len(dataset))), batch_size=64, shuffle=is_train)
 
@@ -93,9 +93,9 @@ def make_lecture(n=6_400):
 def make_ours(batch_size, ingredients, n=12_800):
     """An epoch of train.train() on n of MNIST's images, as `python train.py` runs it; junk comes on top and isn't counted."""
     utils.keep_freed_memory()
-    train_set = [tensor[:n] for tensor in mnist.load_mnist(True)]
+    train_set = [tensor[:n] for tensor in data.load_mnist(True)]
     settings = dict(epochs=1000, batch_size=batch_size, lr=0.001, seed=0, ingredients=ingredients)
-    model, optimizer, loader, extras = recipe.prepare(settings, train_set, "cpu")
+    model, optimizer, loader, extras = recipes.prepare(settings, train_set, "cpu")
 
     def epoch():
         train.train(loader, model, nn.CrossEntropyLoss(), optimizer, "cpu", **extras)
@@ -108,13 +108,13 @@ def make_epoch(uncut=False):
     """An epoch of the default recipe as history.csv times it, with validation, but on a fifth of the images, in as many
     threads as train.py would have. uncut: torch cuts its operations for them, as if batches were too small to be cut."""
     utils.keep_freed_memory()
-    torch.set_num_threads(cores.count())
+    torch.set_num_threads(fast_cpu.count())
     if uncut:
-        cores.SMALLEST_PIECE = mnist.N_TRAINING
-    images, labels = mnist.load_mnist(True)
-    modern = recipe.RECIPES["modern"]
-    model, optimizer, loader, extras = recipe.prepare(dict(modern, epochs=1000, seed=0), (images[:11_000], labels[:11_000]), "cpu")
-    valid_loader, loss_func = mnist.Batches(images[-1000:], labels[-1000:], 1000), nn.CrossEntropyLoss()
+        fast_cpu.SMALLEST_PIECE = data.N_TRAINING
+    images, labels = data.load_mnist(True)
+    modern = recipes.RECIPES["modern"]
+    model, optimizer, loader, extras = recipes.prepare(dict(modern, epochs=1000, seed=0), (images[:11_000], labels[:11_000]), "cpu")
+    valid_loader, loss_func = data.Batches(images[-1000:], labels[-1000:], 1000), nn.CrossEntropyLoss()
 
     def epoch():
         train.train(loader, model, loss_func, optimizer, "cpu", **extras)
@@ -129,7 +129,7 @@ def make_floor(batch_size, ingredients, n=12_800):
     utils.keep_freed_memory()
     settings = dict(epochs=1000, batch_size=batch_size, lr=0.001, seed=0, ingredients=ingredients)
     batch = torch.randint(256, (batch_size, 1, 32, 32), dtype=torch.uint8), torch.randint(10, (batch_size,))
-    model, optimizer, ((x, y),), extras = recipe.prepare(settings, batch, "cpu")
+    model, optimizer, ((x, y),), extras = recipes.prepare(settings, batch, "cpu")
     loss_func = nn.CrossEntropyLoss()
 
     def steps():
@@ -215,7 +215,7 @@ def bench_train(repeats=7):
     start_up = [process_seconds("-c", "import torch, train; train.load_data(train.utils.DATA, torch.device('cpu'))")
                 for _ in range(3)]
     print(f"start-up, imports and 70,000 images: {statistics.median(start_up):.1f} s (bar 5)")
-    modern = recipe.RECIPES["modern"]
+    modern = recipes.RECIPES["modern"]
     size, everything = modern["batch_size"], modern["ingredients"]
     plain = [name for name in everything if name not in ("affine", "turns", "elastic", "strokes", "hands", "junk")]
     speeds = interleave({
@@ -233,7 +233,7 @@ def bench_train(repeats=7):
     ratio(speeds, "ours, batch 64", "floor, batch 64", "0.93")
     ratio(speeds, "ours, default", "the lecture's way", "5.0")
     ratio(speeds, "ours, default, no augmentation", "floor, default", "0.93")
-    ratio(speeds, "floor, default", "floor, default, layer by layer", "none: what products.py is worth")
+    ratio(speeds, "floor, default", "floor, default, layer by layer", "none: what fast_cpu.py is worth")
 
 
 def bench_busy(repeats=7):

@@ -16,9 +16,9 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # so that a bare `pytest` finds the modules too
 
 import utils  # noqa: E402
-from training.mnist import load_mnist, split_validation  # noqa: E402
+from training.data import load_mnist, split_validation  # noqa: E402
 from model import LeNet5  # noqa: E402
-from training.recipe import RECIPES  # noqa: E402
+from training.recipes import RECIPES  # noqa: E402
 
 
 @pytest.fixture(scope="session")

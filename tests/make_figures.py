@@ -23,13 +23,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from figures import draw  # noqa: E402
 from reading import groups  # noqa: E402
 import hand  # noqa: E402
-from training import mnist  # noqa: E402
+from training import data  # noqa: E402
 import pages  # noqa: E402
 from reading import picture  # noqa: E402
 import pictures  # noqa: E402
 from figures import plots, window  # noqa: E402
 import predict  # noqa: E402
-from training import recipe  # noqa: E402
+from training import recipes  # noqa: E402
 from training import report  # noqa: E402
 from reading import restore  # noqa: E402
 import train  # noqa: E402
@@ -146,7 +146,7 @@ def plot_filters(model, image):
     c1 = model.feature_extractor[:2]  # convolution and tanh
     weights = c1[0].weight.detach()[:, 0].numpy()
     with torch.no_grad():
-        maps = c1(mnist.standardise(image[None].float().div_(255)))[0].numpy()
+        maps = c1(utils.standardise(image[None].float().div_(255)))[0].numpy()
     figure = Figure(figsize=(9.4, 3.5), layout="constrained")
     grid = figure.subplots(2, 7)
     largest = np.abs(weights).max()
@@ -232,8 +232,8 @@ def watch(train_set, valid_set, epochs=8, stops=(5, 10, 20, 40, 80), seed=0):
 
     First untrained, then after each number of batches in stops, then after each epoch.
     """
-    settings = dict(recipe.RECIPES["modern"], epochs=epochs, seed=seed)
-    model, optimizer, loader, extras = recipe.prepare(settings, train_set, "cpu")
+    settings = dict(recipes.RECIPES["modern"], epochs=epochs, seed=seed)
+    model, optimizer, loader, extras = recipes.prepare(settings, train_set, "cpu")
 
     def look():
         return predict.read_inputs(model.eval(), valid_set[0])
@@ -343,5 +343,5 @@ if __name__ == "__main__":
         page.convert("RGB").save(utils.ASSETS / "number.jpg", quality=85)
         predict.single_predict(utils.ASSETS / "number.jpg", model=model, save=utils.ASSETS / "number.png")
         window.save_figure(draw_seven(model), utils.ASSETS / "draw.png")
-        images, labels = mnist.split_validation(*mnist.load_mnist(train=True))[1]
+        images, labels = data.split_validation(*data.load_mnist(train=True))[1]
         window.save_figure(plot_filters(model, images[labels == 0][0]), utils.ASSETS / "filters.png")

@@ -117,9 +117,9 @@ def uci():
 @functools.cache
 def validation():
     """Return MNIST's validation images, uint8 (5000, 28, 28), and their labels; loaded once."""
-    from training import mnist
+    from training import data
 
-    return mnist.split_validation(*mnist.read_mnist(train=True))[1]
+    return data.split_validation(*data.read_mnist(train=True))[1]
 
 
 def digits(n, seed=0):

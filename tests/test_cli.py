@@ -7,15 +7,15 @@ import math
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from training import mnist
+from training import data
 import predict
 import train
-from training.recipe import RECIPES
+from training.recipes import RECIPES
 
 JUNK = st.one_of(st.integers(-3, 10**20).map(str), st.floats().map(str), st.text(max_size=8),
                  st.sampled_from(["", "auto", "cpu", "cuda", "meta", "modern", "classic", "affine", "turns", "yes", "-", "--",
                                   "model.py", "nothing/at/all", "\x00", "1e400", "0x10", "model.py/x.png"]))
-COUNTS = [1, 2, 10, 64, 1000, mnist.N_TRAINING, 2**32 - 1] * 2 + [-1, 0, 1001, mnist.N_TRAINING + 1, 2**32]  # most are good
+COUNTS = [1, 2, 10, 64, 1000, data.N_TRAINING, 2**32 - 1] * 2 + [-1, 0, 1001, data.N_TRAINING + 1, 2**32]  # most are good
 BY_TYPE = {int: st.sampled_from(COUNTS), float: st.sampled_from([1e-3, 1, 1e9, -1, 0, math.inf, -math.inf, math.nan]),
            None: st.sampled_from(["auto", "cpu", "toaster"])}
 
@@ -70,7 +70,7 @@ def test_train(arguments):
         args, run, device, *_ = called
         assert run["epochs"] >= 1 and 0 < run["lr"] < math.inf and 0 <= run["seed"] < 2**32 and args.seeds >= 1
         assert run["limit"] is None or run["limit"] >= 1
-        assert 1 <= run["batch_size"] <= min(run["limit"] or mnist.N_TRAINING, mnist.N_TRAINING)
+        assert 1 <= run["batch_size"] <= min(run["limit"] or data.N_TRAINING, data.N_TRAINING)
         recipe, without = RECIPES[run["recipe"]]["ingredients"], getattr(asked, "without", [])
         assert set(without) <= set(recipe) and run["ingredients"] == [name for name in recipe if name not in without]
         assert not asked.resume or (asked.seeds == 1 and not asked.dry_run)

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 import fuzz
-from training import recipe
+from training.soap import SOAP
 from training import report
 import survival
 import train
@@ -54,7 +54,7 @@ class Killed(Exception):
 @contextlib.contextmanager
 def at_step(number, act):
     """Call act() before the optimizer's step of that number, from 1; FEW has ten an epoch."""
-    calls, step = [], recipe.RotatedAdam.step
+    calls, step = [], SOAP.step
 
     def counting_step(self, *args, **kwargs):
         calls.append(1)
@@ -63,7 +63,7 @@ def at_step(number, act):
         return step(self, *args, **kwargs)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(recipe.RotatedAdam, "step", counting_step)
+        patch.setattr(SOAP, "step", counting_step)
         yield
 
 
@@ -88,7 +88,7 @@ def interrupted(cut_off, tmp_path):
 # train.py as a shell runs it, but on the images in argv[1], and dead at its argv[2]-th fsync.
 CHILD = """
 import os, runpy, signal, sys, torch
-from training import mnist
+from training import data
 
 parts, die_at, fsync = torch.load(sys.argv[1], weights_only=True), int(sys.argv[2]), os.fsync
 calls = []
@@ -98,8 +98,8 @@ def fsync_or_die(file):
     os.kill(os.getpid(), signal.SIGKILL) if len(calls) == die_at else fsync(file)
 
 os.fsync = fsync_or_die
-mnist.load_mnist = lambda train, data_dir: ("not", "split") if train else parts[2]
-mnist.split_validation = lambda images, labels: parts[:2]
+data.load_mnist = lambda train, data_dir: ("not", "split") if train else parts[2]
+data.split_validation = lambda images, labels: parts[:2]
 sys.argv[:3] = ["train.py"]
 runpy.run_path("train.py", run_name="__main__")
 """

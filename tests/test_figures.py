@@ -7,11 +7,11 @@ from PIL import Image
 from torch.nn import functional as F
 
 import make_figures as figures
-from training import mnist
+import utils
 from figures import plots
 import train
 from model import LeNet5
-from training.recipe import RECIPES
+from training.recipes import RECIPES
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def test_filters_are_the_weights_and_maps_their_answers(few):
     figure = figures.plot_filters(model, image)
     shown = {ax.get_title(): ax.images[0] for ax in figure.axes if ax.images}
     with torch.no_grad():
-        maps = model.feature_extractor[:2](mnist.standardise(image[None].float() / 255))[0].numpy()
+        maps = model.feature_extractor[:2](utils.standardise(image[None].float() / 255))[0].numpy()
     for i, weight in enumerate(model.feature_extractor[0].weight.detach()[:, 0].numpy()):
         assert np.array_equal(shown[f"filter {i + 1}"].get_array(), weight)
         assert np.array_equal(shown[f"map {i + 1}"].get_array(), maps[i])

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from training.mnist import standardise
+from utils import standardise
 from model import LeNet5
 
 LAYERS = [  # name in the paper, part, index, shape of the output, parameters
@@ -109,6 +109,6 @@ def test_static_quantisation_to_8_bits_reads_alike(model, parts):
 def test_importing_is_quiet_and_leaves_the_heavy_libraries_alone(run):
     code = ("import sys\nfor name in ('model', 'utils', 'train', 'predict'):\n    __import__(name)\n"
             "    print(name, *{'matplotlib', 'torchvision'} & set(sys.modules))\n"
-            "from training import mnist\nmnist.load_mnist(False)\nprint('data', 'torchvision' in sys.modules)")
+            "from training import data\ndata.load_mnist(False)\nprint('data', 'torchvision' in sys.modules)")
     process = run("-c", code)
     assert (process.stdout.split(), process.stderr) == (["model", "utils", "train", "predict", "data", "False"], "")

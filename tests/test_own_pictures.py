@@ -13,9 +13,9 @@ import troubles
 from PIL import Image
 
 from training import own_pictures
-from training import mnist
 import predict
-from training import recipe
+from training import recipes
+from training.soap import SOAP
 from training import report
 import train
 import utils
@@ -57,7 +57,7 @@ def quick(small_data, monkeypatch):
 def test_a_hand_is_read_better_with_pictures_of_it(quick, fours, data, tmp_path):
     """The same short run with and without them; how far either gets depends on the processor."""
     views = [own_pictures.normalize(image, 4)[0] for image in hand.fours(30, seed=2)]  # none of them trained on
-    inputs = mnist.resize(torch.from_numpy(np.stack(views)))
+    inputs = utils.resize(torch.from_numpy(np.stack(views)))
     put(fours, data / "mine")
     short, of_4 = ["--epochs", "10", "--limit", "2000", "--batch-size", "50"], []
     for more in ([], ["--mine"]):
@@ -232,13 +232,13 @@ def test_loading_names_what_it_cannot_use_and_passes_over_what_is_no_picture(dat
 
 # Training
 
-@pytest.mark.parametrize("n, times", [(1, recipe.OWN_AT_MOST), (50, 6), (10_000, 1)])
+@pytest.mark.parametrize("n, times", [(1, recipes.OWN_AT_MOST), (50, 6), (10_000, 1)])
 @pytest.mark.parametrize("kind", ["labels", "distributions"])
 def test_own_pictures_are_a_few_percent_of_an_epoch(n, times, kind):
     images, labels = torch.zeros(10_000, 1, 32, 32, dtype=torch.uint8), torch.arange(10_000) % 10
     targets = labels if kind == "labels" else torch.nn.functional.one_hot(labels, 10).float()
     own = torch.full((n, 1, 32, 32), 9, dtype=torch.uint8), torch.full((n,), 4)
-    images, targets, slots = recipe.add_own(images, targets, torch.arange(10_000)[:, None].repeat(1, 3), *own)
+    images, targets, slots = recipes.add_own(images, targets, torch.arange(10_000)[:, None].repeat(1, 3), *own)
     added = images[slots][:, :, 0, 0, 0] == 9
     assert added.sum() == 3 * n * times and len(slots) == 10_000 + n * times and len(images) == len(targets) == 10_000 + n
     mine_ = targets[slots[added.all(1)]]
@@ -248,8 +248,8 @@ def test_own_pictures_are_a_few_percent_of_an_epoch(n, times, kind):
 def test_own_pictures_are_shown_in_each_epoch_and_distorted(fours):
     images = torch.zeros(1000, 1, 32, 32, dtype=torch.uint8)
     own = own_pictures.as_tensors([own_pictures.Picture(None, 4, own_pictures.normalize(fours[0], 4)[0])])
-    settings = dict(recipe.RECIPES["modern"], seed=0, ingredients=("affine",), batch_size=100)
-    _, _, loader, _ = recipe.prepare(settings, (images, torch.zeros(1000, dtype=torch.long)), "cpu", own)
+    settings = dict(recipes.RECIPES["modern"], seed=0, ingredients=("affine",), batch_size=100)
+    _, _, loader, _ = recipes.prepare(settings, (images, torch.zeros(1000, dtype=torch.long)), "cpu", own)
     for _ in range(2):
         seen = [x[y == 4] for x, y in loader]
         seen = torch.cat(seen)
@@ -290,7 +290,7 @@ def cut_off(quick, data, fours, tmp_path, monkeypatch):
     (tmp_path / "straight").mkdir()
     shutil.copytree(data, tmp_path / "straight" / "data")
     assert train.main(arguments(tmp_path / "straight", "--mine")) == 0
-    calls, step = [], recipe.RotatedAdam.step
+    calls, step = [], SOAP.step
 
     def stop(self):
         calls.append(1)
@@ -299,7 +299,7 @@ def cut_off(quick, data, fours, tmp_path, monkeypatch):
         step(self)
 
     with monkeypatch.context() as patch:
-        patch.setattr(recipe.RotatedAdam, "step", stop)
+        patch.setattr(SOAP, "step", stop)
         assert train.main(arguments(tmp_path, "--mine")) == 130
     return tmp_path
 

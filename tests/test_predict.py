@@ -13,7 +13,6 @@ import torch
 import troubles
 from PIL import Image
 
-from training import mnist
 from reading import picture
 import predict
 import utils
@@ -84,7 +83,7 @@ def test_other_writers(model):
 def test_digits_framed_by_mnist_lose_nothing(model, negative):
     digits, labels = pictures.digits(500, seed=2)
     pixels = (255 * digits).round().astype(np.uint8)
-    direct = predict.read_inputs(model, mnist.resize(torch.from_numpy(pixels))).argmax(1).numpy()
+    direct = predict.read_inputs(model, utils.resize(torch.from_numpy(pixels))).argmax(1).numpy()
     images = [Image.fromarray(255 - image if negative else image) for image in pixels]
     assert accuracy(model, images, labels) >= np.mean(direct == labels) - 0.005
 
@@ -252,7 +251,7 @@ def test_watching_the_layers_is_the_forward_pass(model):
     layers, probabilities = predict.watch(model, image)
     c1, _, s2, c3, _, s4, c5, _ = model.feature_extractor
     f6, _, output = model.classifier
-    x = (torch.from_numpy(image)[None, None] / 255 - mnist.MEAN) / mnist.STD
+    x = (torch.from_numpy(image)[None, None] / 255 - utils.MEAN) / utils.STD
     with torch.no_grad():
         for name, step in {"C1": lambda x: c1(x).tanh(), "S2": s2, "C3": lambda x: c3(x).tanh(), "S4": s4,
                            "C5": lambda x: c5(x).tanh(), "F6": lambda x: f6(x.flatten(1)).tanh()}.items():

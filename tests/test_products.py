@@ -5,10 +5,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from training import products
-from training import recipe
+from training import fast_cpu
+from training import recipes
 import train
-from training.mnist import Batches
+from training.data import Batches
 from model import LeNet5
 
 
@@ -18,7 +18,7 @@ def differences(n, dtype):
     model, exact = LeNet5(), LeNet5().double()
     exact.load_state_dict(model.state_dict())
     x, y = torch.randn(n, 1, 32, 32), torch.randint(10, (n,))
-    ours, theirs = products.compute_logits(model, x, dtype), exact(x.double())[0]
+    ours, theirs = fast_cpu.compute_logits(model, x, dtype), exact(x.double())[0]
     assert ours.dtype == dtype and ours.shape == (n, 10)
     F.cross_entropy(ours.float(), y).backward()
     F.cross_entropy(theirs, y).backward()
@@ -39,7 +39,7 @@ def test_a_stage_is_convolution_tanh_and_pooling_for_any_size_and_number_of_maps
         weight, bias = torch.randn(n_maps, channels, 5, 5), torch.randn(n_maps)
         leaves = [[tensor.clone().requires_grad_() for tensor in (x.float(), weight, bias)],
                   [tensor.double().requires_grad_() for tensor in (x, weight, bias)]]
-        ours = products.ConvTanhPool.apply(leaves[0][0].permute(1, 2, 3, 0).contiguous(), *leaves[0][1:]).permute(3, 0, 1, 2)
+        ours = fast_cpu.ConvTanhPool.apply(leaves[0][0].permute(1, 2, 3, 0).contiguous(), *leaves[0][1:]).permute(3, 0, 1, 2)
         theirs = F.avg_pool2d(torch.tanh(F.conv2d(*leaves[1])), 2)
         torch.testing.assert_close(ours.double(), theirs, atol=1e-5, rtol=1e-4)
         towards = torch.randn(theirs.shape)
@@ -52,9 +52,9 @@ def test_where_products_are_taken():
     """On the CPU, if the recipe has them; a GPU has better ways."""
     few = torch.zeros(20, 1, 32, 32, dtype=torch.uint8), torch.arange(20) % 10
     for name, expected in (("modern", True), ("classic", False)):
-        settings = dict(recipe.RECIPES[name], seed=0, epochs=1)
-        assert recipe.prepare(settings, few, "cpu")[3]["by_products"] is expected
-    assert recipe.prepare(dict(settings, ingredients=("products",)), few, "meta")[3]["by_products"] is False
+        settings = dict(recipes.RECIPES[name], seed=0, epochs=1)
+        assert recipes.prepare(settings, few, "cpu")[3]["by_products"] is expected
+    assert recipes.prepare(dict(settings, ingredients=("products",)), few, "meta")[3]["by_products"] is False
 
 
 def test_an_epoch_by_products_is_an_epoch(training_set):

@@ -10,12 +10,12 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from PIL import Image
 
 from figures import window
-from training import recipe
+from training.soap import SOAP
 from training import report
 from training import runs
 import train
 import utils
-from training.mnist import Batches
+from training.data import Batches
 from model import LeNet5
 from utils import LeNetError
 
@@ -34,7 +34,7 @@ def quick(small_data, monkeypatch):
 @pytest.fixture
 def stop(monkeypatch):
     """stop(n): Ctrl-C comes before the n-th step from now on; FEW has two an epoch."""
-    left, step = [0], recipe.RotatedAdam.step
+    left, step = [0], SOAP.step
 
     def counting_step(self):
         left[0] -= 1
@@ -42,7 +42,7 @@ def stop(monkeypatch):
             raise KeyboardInterrupt
         step(self)
 
-    monkeypatch.setattr(recipe.RotatedAdam, "step", counting_step)
+    monkeypatch.setattr(SOAP, "step", counting_step)
     return lambda number: left.__setitem__(0, number)
 
 

@@ -13,12 +13,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader, TensorDataset
 
 from figures import window
-from training import cores
-from training import recipe
+from training import fast_cpu
+from training import recipes
 from training import report
 import train
 import utils
-from training.mnist import Batches, standardise
+from training.data import Batches
+from utils import standardise
 from model import LeNet5
 from utils import LeNetError
 
@@ -126,12 +127,12 @@ class Doubles(TorchDispatchMode):
         return result
 
 
-@pytest.mark.parametrize("name", recipe.RECIPES)
+@pytest.mark.parametrize("name", recipes.RECIPES)
 def test_nothing_is_computed_in_float64(few, name):
     """Apple's MPS has none: a run there would stop at the first such tensor."""
-    settings = dict(recipe.RECIPES[name], epochs=2, batch_size=100, seed=0)
+    settings = dict(recipes.RECIPES[name], epochs=2, batch_size=100, seed=0)
     with Doubles() as doubles:
-        model, optimizer, loader, extras = recipe.prepare(settings, few, "cpu")
+        model, optimizer, loader, extras = recipes.prepare(settings, few, "cpu")
         best, *_ = train.training_process(model, nn.CrossEntropyLoss(), optimizer, loader, Batches(*few, 100), 2, "cpu", **extras)
         report.score(best, few, "cpu")
     assert doubles.found == set()
@@ -147,9 +148,9 @@ def train_a_little(training_set):
     """train_a_little(epochs, limit, batch_size) follows the default recipe, on two threads if the batches are to be cut."""
     def train_on(epochs, limit, batch_size):
         images, labels = (part[:limit] for part in training_set)
-        settings = dict(recipe.RECIPES["modern"], epochs=epochs, batch_size=batch_size, seed=0)
-        model, optimizer, loader, extras = recipe.prepare(settings, (images, labels), "cpu")
-        with cores.torch_threads(2 if batch_size >= 2 * cores.SMALLEST_PIECE else 1):
+        settings = dict(recipes.RECIPES["modern"], epochs=epochs, batch_size=batch_size, seed=0)
+        model, optimizer, loader, extras = recipes.prepare(settings, (images, labels), "cpu")
+        with fast_cpu.torch_threads(2 if batch_size >= 2 * fast_cpu.SMALLEST_PIECE else 1):
             _, _, (losses, _) = train.training_process(model, nn.CrossEntropyLoss(), optimizer, loader,
                                                        Batches(images, labels, 1000), epochs, "cpu", **extras)
         assert len(losses) == epochs and optimizer.param_groups[0]["lr"] > 0
@@ -174,8 +175,8 @@ def test_short_runs_of_awkward_lengths_train(train_a_little, epochs, limit, batc
 @hypothesis.settings(deadline=None, derandomize=True)
 @given(steps=st.integers(1, 10_000))
 def test_any_number_of_steps_has_a_schedule(steps):
-    optimizer = recipe.make_optimizer(LeNet5(), 0.1, "cpu")
-    rate = recipe.make_schedule(optimizer, steps).lr_lambdas[0]
+    optimizer = recipes.make_optimizer(LeNet5(), 0.1, "cpu")
+    rate = recipes.make_schedule(optimizer, steps).lr_lambdas[0]
     assert all(0 < rate(step) <= 1 for step in {0, 1, steps // 20, steps // 2, steps - 1, steps})
 
 

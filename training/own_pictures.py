@@ -19,7 +19,7 @@ import utils
 from reading import number, picture
 from reading.picture import PictureError
 from reading.sources import SUFFIXES, list_folder
-from training import mnist
+from training import data
 from utils import LeNetError
 
 Picture = namedtuple("Picture", "path digit view")
@@ -128,14 +128,14 @@ def fingerprint(pictures):
 def as_tensors(pictures):
     """Return (images, labels) of pictures as MNIST's are: uint8 (N, 1, 32, 32) and int64 (N,)."""
     views = np.stack([each.view for each in pictures])
-    return mnist.resize(torch.from_numpy(views)), torch.tensor([each.digit for each in pictures])
+    return utils.resize(torch.from_numpy(views)), torch.tensor([each.digit for each in pictures])
 
 
 def count_correct(pictures, model, device):
     """Return how many of pictures model reads correctly, from their files, as predict.py would."""
     def judge(views):
-        images = mnist.resize(torch.from_numpy(np.stack(views)))
-        batches = mnist.Batches(images, torch.zeros(len(images)), 500)
+        images = utils.resize(torch.from_numpy(np.stack(views)))
+        batches = data.Batches(images, torch.zeros(len(images)), 500)
         return utils.predict_all(model, batches, device)[0].softmax(1).numpy()
 
     n_correct = 0

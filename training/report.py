@@ -9,8 +9,8 @@ import torch
 
 from figures import plots, window
 import utils
-from training.distort import make_augment, turn
-from training.mnist import Batches
+from training.augment import make_augment, turn
+from training.data import Batches
 from utils import LeNetError
 
 HEADER = "epoch  train loss  val loss  val accuracy  wrong        lr  seconds"

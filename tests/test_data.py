@@ -8,9 +8,9 @@ import pytest
 import torch
 from torchvision import datasets, transforms
 
-from training import mnist
+from training import data
 import utils
-from training.mnist import Batches
+from training.data import Batches
 from utils import LeNetError
 
 ARCHIVES = ["train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz",
@@ -46,7 +46,7 @@ def unpacked(tmp_path_factory):
 
 @pytest.mark.parametrize("train", [True, False])
 def test_pixels_and_labels_are_those_of_the_lectures_transforms(unpacked, train):
-    images, labels = mnist.load_mnist(train)
+    images, labels = data.load_mnist(train)
     lecture = transforms.Compose([transforms.Resize((32, 32)), transforms.ToTensor()])
     reference = datasets.MNIST(unpacked, train=train, transform=lecture)
     assert images.shape == (len(reference), 1, 32, 32) and images.dtype == torch.uint8
@@ -58,7 +58,7 @@ def test_pixels_and_labels_are_those_of_the_lectures_transforms(unpacked, train)
 def test_batches_are_standardised_as_the_lectures_are():
     images = torch.randint(256, (7, 1, 32, 32), dtype=torch.uint8)
     ((batch, _),) = Batches(images, torch.zeros(7), batch_size=7)
-    assert torch.equal(batch, transforms.Normalize(mnist.MEAN, mnist.STD)(images.float() / 255))
+    assert torch.equal(batch, transforms.Normalize(utils.MEAN, utils.STD)(images.float() / 255))
 
 
 def test_mean_and_std_are_those_of_the_training_pixels(unpacked):
@@ -66,17 +66,17 @@ def test_mean_and_std_are_those_of_the_training_pixels(unpacked):
     grey = torch.arange(256).double() / 255
     mean = counts @ grey / counts.sum()
     std = (counts @ (grey - mean) ** 2 / counts.sum()).sqrt()
-    assert round(mean.item(), 4) == mnist.MEAN and round(std.item(), 4) == mnist.STD
+    assert round(mean.item(), 4) == utils.MEAN and round(std.item(), 4) == utils.STD
 
 
 def test_split_is_balanced_disjoint_and_always_the_same(training_set):
     images, labels = training_set
     index = torch.arange(len(labels))
     torch.manual_seed(1)
-    (train, train_labels), (valid, valid_labels) = mnist.split_validation(index, labels)
+    (train, train_labels), (valid, valid_labels) = data.split_validation(index, labels)
     torch.manual_seed(2)
-    assert torch.equal(mnist.split_validation(index, labels)[1][0], valid)
-    assert len(train) == mnist.N_TRAINING and len(valid) == mnist.N_VALIDATION
+    assert torch.equal(data.split_validation(index, labels)[1][0], valid)
+    assert len(train) == data.N_TRAINING and len(valid) == data.N_VALIDATION
     assert torch.equal(torch.cat([train, valid]).sort().values, index)
     assert valid_labels.bincount().tolist() == [500] * 10
     assert torch.equal(labels[train], train_labels) and torch.equal(labels[valid], valid_labels)
@@ -112,7 +112,7 @@ def test_archives_are_read_where_they_are(data_dir, no_network):
     folders = [data_dir, data_dir / "MNIST", data_dir / "MNIST" / "raw"]
     for folder in folders:
         folder.chmod(0o500)
-    images, labels = mnist.load_mnist(False, data_dir)
+    images, labels = data.load_mnist(False, data_dir)
     assert len(images) == len(labels) == 10_000 and sorted(path.name for path in folders[2].iterdir()) == sorted(ARCHIVES)
     for folder in folders:
         folder.chmod(0o700)
@@ -125,7 +125,7 @@ def test_a_damaged_archive_is_named_and_refused(data_dir, no_network, damage):
     content[1000] ^= 1
     victim.write_bytes({"cut": content[:1000], "altered": content, "empty": b"", "not an archive": b"<html>"}[damage])
     with pytest.raises(LeNetError, match="t10k-labels-idx1-ubyte.gz is damaged: ") as error:
-        mnist.load_mnist(False, data_dir)
+        data.load_mnist(False, data_dir)
     assert "\n" not in str(error.value)
 
 
@@ -138,7 +138,7 @@ def test_other_data_under_mnists_names_is_not_called_damaged(data_dir, no_networ
     path = raw / f"t10k-labels-idx1-ubyte{'.gz' if packed else ''}"
     path.write_bytes(gzip.compress(other) if packed else other)
     with pytest.raises(LeNetError, match="t10k-labels.* holds other data than MNIST's") as error:
-        mnist.load_mnist(False, data_dir)
+        data.load_mnist(False, data_dir)
     assert "damaged" not in str(error.value) and "delete" not in str(error.value)
 
 
@@ -148,19 +148,19 @@ def test_an_archive_packed_anew_or_unpacked_is_as_good(data_dir, no_network):
     images.write_bytes(gzip.compress(gzip.decompress(images.read_bytes()), compresslevel=1))
     labels.with_suffix("").write_bytes(gzip.decompress(labels.read_bytes()))
     labels.unlink()
-    for mine, theirs in zip(mnist.load_mnist(False, data_dir), mnist.load_mnist(False)):
+    for mine, theirs in zip(data.load_mnist(False, data_dir), data.load_mnist(False)):
         assert torch.equal(mine, theirs)
 
 
 def test_a_half_unpacked_file_beside_its_archive_does_no_harm(data_dir, no_network):
     (data_dir / "MNIST" / "raw" / "t10k-images-idx3-ubyte").write_bytes(b"half")
-    assert len(mnist.load_mnist(False, data_dir)[0]) == 10_000
+    assert len(data.load_mnist(False, data_dir)[0]) == 10_000
 
 
 def test_missing_archives_are_named(data_dir, no_network):
     (data_dir / "MNIST" / "raw" / "t10k-images-idx3-ubyte.gz").unlink()
     with pytest.raises(LeNetError) as error:
-        mnist.load_mnist(False, data_dir)
+        data.load_mnist(False, data_dir)
     assert "put t10k-images-idx3-ubyte.gz into" in str(error.value) and "\n" not in str(error.value)
 
 
@@ -176,7 +176,7 @@ def test_a_place_that_cannot_be_looked_into_is_one_line(data_dir, no_network, mo
         monkeypatch.setattr("pathlib.Path.stat", refuse)
         monkeypatch.setattr("pathlib.Path.read_bytes", refuse)
     with pytest.raises(LeNetError, match=f"can't be read: {reason}|put .* into") as error:  # Windows words it otherwise
-        mnist.load_mnist(False, place)
+        data.load_mnist(False, place)
     assert "\n" not in str(error.value)
 
 
@@ -199,5 +199,5 @@ def test_a_missing_archive_is_fetched_and_kept_if_that_can_be(data_dir, monkeypa
             raise LeNetError("read-only")
 
         monkeypatch.setattr(utils, "write_atomically", refuse)
-    assert len(mnist.load_mnist(False, data_dir)[1]) == 10_000
+    assert len(data.load_mnist(False, data_dir)[1]) == 10_000
     assert (raw / name).exists() == writable and capsys.readouterr() == ("", "")

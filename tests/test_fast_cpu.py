@@ -6,13 +6,13 @@ import pytest
 import torch
 from torch import nn
 
-from training import cores
-from training import recipe
+from training import fast_cpu
+from training import recipes
 from training import report
 from training import runs
 import train
 import utils
-from training.mnist import Batches
+from training.data import Batches
 from model import LeNet5
 
 # How many
@@ -35,25 +35,25 @@ def test_quota_of_a_control_group(tmp_path, own, files, expected):
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in content.items():
             (folder / name).write_text(text)
-    assert cores.quota(tmp_path) == expected
+    assert fast_cpu.quota(tmp_path) == expected
 
 
 def test_no_control_groups_no_quota(tmp_path):
-    assert cores.quota(tmp_path) == float("inf")
+    assert fast_cpu.quota(tmp_path) == float("inf")
 
 
 @pytest.mark.parametrize("affinity, quota, torchs, expected", [
     (8, float("inf"), 8, 8), (8, 2.5, 8, 2), (8, 0.5, 8, 1), (1, 4, 8, 1), (8, 8, 3, 3)])
 def test_the_smallest_limit_counts(monkeypatch, affinity, quota, torchs, expected):
-    monkeypatch.setattr(cores.os, "sched_getaffinity", lambda pid: set(range(affinity)), raising=False)
-    monkeypatch.setattr(cores, "quota", lambda: quota)
-    with cores.torch_threads(torchs):
-        assert cores.count() == expected
+    monkeypatch.setattr(fast_cpu.os, "sched_getaffinity", lambda pid: set(range(affinity)), raising=False)
+    monkeypatch.setattr(fast_cpu, "quota", lambda: quota)
+    with fast_cpu.torch_threads(torchs):
+        assert fast_cpu.count() == expected
 
 
 def test_the_environment_decides_how_many(run, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    process = run("-c", "from training import cores; print(cores.count())")
+    process = run("-c", "from training import fast_cpu; print(fast_cpu.count())")
     assert (process.stdout, process.stderr) == ("1\n", "")
 
 
@@ -63,19 +63,19 @@ def test_the_environment_decides_how_many(run, monkeypatch):
     (2, 512, 2), (1, 512, 1), (4, 512, 4), (64, 512, 4), (2, 256, 2), (2, 255, 1), (2, 64, 1), (2, None, 1)])
 def test_pieces_are_not_small(threads, batch_size, expected):
     loader = Batches(torch.zeros(9, 1, 32, 32), torch.zeros(9), batch_size)
-    with cores.torch_threads(threads):
-        assert cores.pieces(loader, "cpu") == expected
-        assert cores.pieces(loader, "mps") == cores.pieces([], "cpu") == 1
+    with fast_cpu.torch_threads(threads):
+        assert fast_cpu.pieces(loader, "cpu") == expected
+        assert fast_cpu.pieces(loader, "mps") == fast_cpu.pieces([], "cpu") == 1
 
 
 def spread(*arguments):
-    return [future.result() for future in cores.spread(*arguments)]
+    return [future.result() for future in fast_cpu.spread(*arguments)]
 
 
 def test_spread_keeps_the_order_and_passes_on_what_goes_wrong():
     here = threading.get_ident()
     for n in (1, 3):
-        with cores.workers(n) as executor:
+        with fast_cpu.workers(n) as executor:
             assert spread(executor, lambda a, b: a - b, range(50), range(1, 51)) == [-1] * 50
             for at_fault in range(3):
                 with pytest.raises(ZeroDivisionError):
@@ -85,12 +85,12 @@ def test_spread_keeps_the_order_and_passes_on_what_goes_wrong():
 
 
 def test_operations_are_not_cut_where_batches_are():
-    with cores.torch_threads(2):
-        with pytest.raises(KeyError), cores.workers(3) as executor:
+    with fast_cpu.torch_threads(2):
+        with pytest.raises(KeyError), fast_cpu.workers(3) as executor:
             assert spread(executor, lambda _: torch.get_num_threads(), range(3)) == [1, 1, 1]
             raise KeyError
         assert torch.get_num_threads() == 2
-        with cores.workers(1) as executor:
+        with fast_cpu.workers(1) as executor:
             assert executor is None and torch.get_num_threads() == 2
     assert threading.active_count() < 3  # workers have gone
 
@@ -99,9 +99,9 @@ def test_operations_are_not_cut_where_batches_are():
 
 def one_epoch(images, labels, threads, **changes):
     """Return (loss, weights) of an epoch of the default recipe."""
-    settings = dict(recipe.RECIPES["modern"], epochs=1, batch_size=390, seed=3)
-    model, optimizer, loader, extras = recipe.prepare(settings, (images, labels), "cpu")
-    with cores.torch_threads(threads):
+    settings = dict(recipes.RECIPES["modern"], epochs=1, batch_size=390, seed=3)
+    model, optimizer, loader, extras = recipes.prepare(settings, (images, labels), "cpu")
+    with fast_cpu.torch_threads(threads):
         _, _, loss = train.train(loader, model, nn.CrossEntropyLoss(), optimizer, "cpu", **(extras | changes))
     return loss, model.state_dict()
 
@@ -124,7 +124,7 @@ def test_gradients_of_the_pieces_are_those_of_the_batch(training_set, n):
     expected.load_state_dict(model.state_dict())
     loss_func(expected(x)[0], y).backward()
     for threads in (1, 4):
-        with cores.torch_threads(threads):
+        with fast_cpu.torch_threads(threads):
             standing = torch.optim.SGD(model.parameters(), lr=0)
             _, _, loss = train.train(loader, model, loss_func, standing, "cpu")
             logits, _ = utils.predict_all(model, loader, "cpu")
@@ -142,7 +142,7 @@ def test_what_goes_wrong_in_a_step_stops_the_run(training_set):
     for threads in (1, 2):
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
         optimizer.step = fail
-        with cores.torch_threads(threads), pytest.raises(ZeroDivisionError):
+        with fast_cpu.torch_threads(threads), pytest.raises(ZeroDivisionError):
             train.train(loader, model, nn.CrossEntropyLoss(), optimizer, "cpu")
 
 
@@ -155,7 +155,7 @@ def test_a_resumed_run_takes_as_many_threads_and_ends_in_the_same_weights(small_
         return utils.load_checkpoint(tmp_path / "net.pth")[0].state_dict()
 
     monkeypatch.setattr(report, "write_figures", lambda *_: [])
-    monkeypatch.setattr(cores, "count", lambda: 2)
+    monkeypatch.setattr(fast_cpu, "count", lambda: 2)
     few = arguments("--epochs", "2", "--limit", "600")
     assert train.main(few) == 0 and "LeNet-5 on cpu, 2 threads: 600" in capsys.readouterr().out
     straight, before = weights(), torch.get_num_threads()
@@ -166,7 +166,7 @@ def test_a_resumed_run_takes_as_many_threads_and_ends_in_the_same_weights(small_
     with monkeypatch.context() as patch:
         patch.setattr(report, "epoch_line", stop)
         assert train.main(few) == 130
-    monkeypatch.setattr(cores, "count", lambda: 1)
+    monkeypatch.setattr(fast_cpu, "count", lambda: 1)
     capsys.readouterr()
     assert train.main(arguments("--resume")) == 0 and ", 2 threads: 600" in capsys.readouterr().out
     assert all(torch.equal(tensor, straight[name]) for name, tensor in weights().items())

@@ -13,10 +13,9 @@ import zlib
 from pathlib import Path
 
 import torch
-from torch.nn import functional as F
 
 import utils
-from utils import DATA, MEAN, STD, LeNetError
+from utils import DATA, LeNetError
 
 N_TRAINING = 55_000  # of the 60,000 training images;
 N_VALIDATION = 5_000  # the rest: they choose the epoch and every setting
@@ -38,7 +37,7 @@ def load_mnist(train, data_dir=DATA):
     be had.
     """
     images, labels = read_mnist(train, data_dir)
-    return resize(images), labels
+    return utils.resize(images), labels
 
 
 def read_mnist(train, data_dir=DATA):
@@ -95,19 +94,6 @@ def _fetch(raw, name):
     return content
 
 
-def resize(images):
-    """Return uint8 (N, 28, 28) images at LeNet-5's 32x32, uint8 (N, 1, 32, 32).
-
-    Bit for bit what torchvision's Resize((32, 32)) makes of each PIL image, in one call on the whole set.
-    """
-    return F.interpolate(images[:, None], size=(32, 32), mode="bilinear", antialias=True)
-
-
-def standardise(images):
-    """Turn float images, 0 paper .. 1 ink, into the network's input (in place, and return them)."""
-    return images.sub_(MEAN).div_(STD)
-
-
 def split_validation(images, labels):
     """Return ((images, labels) for training, (images, labels) for validation).
 
@@ -161,4 +147,4 @@ class Batches:
             batch = images.index_select(0, index).float().div_(255)  # images[index] takes ten times as long
             if self.augment is not None:
                 batch = self.augment(batch, self.generator)
-            yield standardise(batch), labels[index]
+            yield utils.standardise(batch), labels[index]

@@ -7,10 +7,12 @@ import torch
 from torch.nn import functional as F
 from torch.optim.lr_scheduler import LambdaLR
 
-from training.distort import make_augment
-from training.hands import make_junk, other_hands
-from training.mnist import Batches
 from model import LeNet5
+from training.augment import make_augment
+from training.data import Batches
+from training.negatives import make_junk
+from training.soap import SOAP
+from training.styles import other_hands
 
 RECIPES = {
     # The lecture's. Nothing but Adam.
@@ -93,64 +95,8 @@ def add_own(images, targets, slots, own_images, own_labels):
             torch.cat([slots, own_slots.repeat(times, slots.shape[1])]))
 
 
-class RotatedAdam(torch.optim.Optimizer):
-    """Adam in the coordinates in which a layer's gradients are least correlated: SOAP (Vyas et al. 2024, algorithm 3).
-
-    Adam looks at each weight alone, but weights are not alone: neighbouring pixels rise and fall together, and so do the
-    gradients of the weights that they meet. Here the gradient G of a layer, as a matrix (outputs, inputs), is turned into
-    the eigenvectors of the running means of G G' and G' G; Adam's step is made there, and turned back. The eigenvectors
-    follow the means by one step of orthogonal iteration now and then. Biases get plain Adam.
-
-    A group's decay shrinks its weights by lr * decay in each step (Loshchilov and Hutter 2019).
-    """
-
-    def __init__(self, params, lr, betas=(0.9, 0.99)):
-        super().__init__(params, dict(lr=lr, betas=betas, weight_decay=0.0))
-
-    @torch.no_grad()
-    def step(self):
-        for group in self.param_groups:
-            for weight in group["params"]:
-                state, update = self.state[weight], weight.grad.reshape(len(weight), -1)  # (outputs, inputs)
-                if weight.ndim > 1:
-                    follow_axes(state, update)
-                    update = state["left"].T @ update @ state["right"]
-                update = adam_step(state, update, *group["betas"])
-                if weight.ndim > 1:
-                    update = state["left"] @ update @ state["right"].T
-                weight.mul_(1 - group["lr"] * group["weight_decay"]).sub_(update.view_as(weight), alpha=group["lr"])
-
-
-def follow_axes(state, gradient):
-    """Let the axes, the columns of state's left and right, follow the eigenvectors of the running means of G G' and G' G.
-
-    Both change slowly and cost much, so the means take in every fourth gradient, the axes every twentieth mean.
-    """
-    step = state.get("step", 0)
-    if step % 4:
-        return
-    for side, product in ("left", gradient @ gradient.T), ("right", gradient.T @ gradient):
-        if step == 0:
-            state[f"{side}_mean"], state[side] = product, torch.eye(len(product), device=product.device)
-        mean, old = state[f"{side}_mean"].lerp_(product, 0.04), state[side]
-        if step % 20 == 0:
-            state[side] = torch.linalg.qr((mean @ old).cpu())[0].to(old.device)  # not every device has a qr
-            if step > 0:  # what Adam remembers turns with the axes
-                turn = state[side].T @ old
-                state["mean"] = turn @ state["mean"] if side == "left" else state["mean"] @ turn.T
-
-
-def adam_step(state, gradient, beta1, beta2):
-    """Return Adam's step for gradient, in units of the learning rate (Kingma and Ba 2015, algorithm 1)."""
-    if "step" not in state:
-        state.update(step=0, mean=torch.zeros_like(gradient), square=torch.zeros_like(gradient))
-    state["step"] += 1
-    mean, square = state["mean"].lerp_(gradient, 1 - beta1), state["square"].lerp_(gradient.square(), 1 - beta2)
-    return mean / (1 - beta1 ** state["step"]) / ((square / (1 - beta2 ** state["step"])).sqrt_() + 1e-8)
-
-
 def make_optimizer(model, lr, device, ingredients=()):
-    """Return Adam over model's parameters, or RotatedAdam if "rotation" is among the ingredients.
+    """Return Adam over model's parameters, or SOAP if "rotation" is among the ingredients.
 
     With "decay", weights (not biases) shrink by 0.2 * lr in each step (Loshchilov and Hutter 2019).
     """
@@ -158,7 +104,7 @@ def make_optimizer(model, lr, device, ingredients=()):
     biases = [parameter for parameter in model.parameters() if parameter.ndim == 1]
     groups = [dict(params=weights, weight_decay=0.2 if "decay" in ingredients else 0.0), dict(params=biases, weight_decay=0.0)]
     if "rotation" in ingredients:
-        return RotatedAdam(groups, lr)
+        return SOAP(groups, lr)
     adam = torch.optim.AdamW if "decay" in ingredients else torch.optim.Adam
     return adam(groups, lr, fused=torch.device(device).type in ("cpu", "cuda"))
 

@@ -4,14 +4,15 @@ import pytest
 import torch
 from torch import nn
 
-from training import recipe
+from training import recipes
+from training.soap import SOAP
 from model import LeNet5
 
 
 def test_schedule_fits_itself_to_the_number_of_steps():
     for steps in (100, 1000):
-        optimizer = recipe.make_optimizer(LeNet5(), 0.1, "cpu")
-        scheduler, rates = recipe.make_schedule(optimizer, steps), []
+        optimizer = recipes.make_optimizer(LeNet5(), 0.1, "cpu")
+        scheduler, rates = recipes.make_schedule(optimizer, steps), []
         for _ in range(steps):
             rates.append(optimizer.param_groups[0]["lr"])
             optimizer.step()
@@ -22,7 +23,7 @@ def test_schedule_fits_itself_to_the_number_of_steps():
 
 def test_decay_is_for_weights_and_not_for_biases():
     for ingredients, decay in ((), 0.0), (("decay",), 0.2), (("decay", "rotation"), 0.2):
-        for group in recipe.make_optimizer(LeNet5(), 0.1, "cpu", ingredients).param_groups:
+        for group in recipes.make_optimizer(LeNet5(), 0.1, "cpu", ingredients).param_groups:
             assert all(group["weight_decay"] == (decay if parameter.ndim > 1 else 0.0) for parameter in group["params"])
 
 
@@ -35,7 +36,7 @@ def correlated_gradients(weight, target, generator):
 def test_rotated_adam_leaves_correlated_inputs_behind():
     """Adam needs many more steps along the direction in which the inputs' differences lie."""
     distances = {}
-    for make_optimizer in (torch.optim.Adam, recipe.RotatedAdam):
+    for make_optimizer in (torch.optim.Adam, SOAP):
         generator = torch.Generator().manual_seed(0)
         weight, target = nn.Parameter(torch.zeros(8, 16)), torch.randn(8, 16, generator=generator)
         optimizer = make_optimizer([weight], lr=0.02)
@@ -43,13 +44,13 @@ def test_rotated_adam_leaves_correlated_inputs_behind():
             weight.grad = correlated_gradients(weight.detach(), target, generator)
             optimizer.step()
         distances[make_optimizer] = (weight - target).norm().item()
-    assert distances[recipe.RotatedAdam] < 0.5 * distances[torch.optim.Adam]
+    assert distances[SOAP] < 0.5 * distances[torch.optim.Adam]
 
 
 def test_rotated_adams_axes_are_the_eigenvectors_of_the_gradients_products():
     generator = torch.Generator().manual_seed(0)
     weight, mix = nn.Parameter(torch.zeros(4, 6)), torch.randn(6, 6, generator=generator)
-    optimizer = recipe.RotatedAdam([weight], lr=0.001)
+    optimizer = SOAP([weight], lr=0.001)
     for _ in range(400):
         weight.grad = torch.randn(4, 6, generator=generator) @ mix
         optimizer.step()
@@ -65,7 +66,7 @@ def test_rotated_adams_axes_are_the_eigenvectors_of_the_gradients_products():
 def test_what_rotated_adam_remembers_turns_with_its_axes():
     generator, remembered = torch.Generator().manual_seed(0), torch.zeros(4, 6)
     weight = nn.Parameter(torch.zeros(4, 6))
-    optimizer = recipe.RotatedAdam([weight], lr=0.001, betas=(0.95, 0.99))
+    optimizer = SOAP([weight], lr=0.001, betas=(0.95, 0.99))
     for _ in range(50):
         weight.grad = torch.randn(4, 6, generator=generator)
         remembered.lerp_(weight.grad, 0.05)
@@ -76,7 +77,7 @@ def test_what_rotated_adam_remembers_turns_with_its_axes():
 
 def test_rotated_adam_is_adam_for_biases_and_weights_decay_by_the_rate():
     ours, theirs = (nn.Parameter(torch.ones(5)) for _ in range(2))
-    optimizers = recipe.RotatedAdam([ours], lr=0.1), torch.optim.Adam([theirs], lr=0.1, betas=(0.9, 0.99))
+    optimizers = SOAP([ours], lr=0.1), torch.optim.Adam([theirs], lr=0.1, betas=(0.9, 0.99))
     for step in range(10):
         ours.grad = theirs.grad = torch.arange(5.0) - step
         for optimizer in optimizers:
@@ -87,18 +88,18 @@ def test_rotated_adam_is_adam_for_biases_and_weights_decay_by_the_rate():
         before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
         for parameter in model.parameters():
             parameter.grad = torch.zeros_like(parameter)
-        recipe.make_optimizer(model, 0.1, "cpu", ingredients).step()
+        recipes.make_optimizer(model, 0.1, "cpu", ingredients).step()
         for name, parameter in model.named_parameters():
             torch.testing.assert_close(parameter, before[name] * (0.98 if parameter.ndim > 1 else 1))
 
 
 def test_the_recipes_optimizers():
-    assert type(recipe.make_optimizer(LeNet5(), 0.001, "cpu", recipe.RECIPES["classic"]["ingredients"])) is torch.optim.Adam
-    assert type(recipe.make_optimizer(LeNet5(), 0.001, "cpu", recipe.RECIPES["modern"]["ingredients"])) is recipe.RotatedAdam
+    assert type(recipes.make_optimizer(LeNet5(), 0.001, "cpu", recipes.RECIPES["classic"]["ingredients"])) is torch.optim.Adam
+    assert type(recipes.make_optimizer(LeNet5(), 0.001, "cpu", recipes.RECIPES["modern"]["ingredients"])) is SOAP
 
 
 @pytest.mark.parametrize("names, expected", [({"avx2": True}, False), ({"avx512_bf16": True}, True), ({"amx_bf16": True}, True)])
 def test_bfloat16_only_where_the_processor_has_it(monkeypatch, names, expected):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: names, raising=False)  # from torch 2.9 on
-    assert recipe.in_bfloat16(("bfloat16",), "cpu") is expected
-    assert not recipe.in_bfloat16((), "cpu") and not recipe.in_bfloat16(("bfloat16",), "cuda")
+    assert recipes.in_bfloat16(("bfloat16",), "cpu") is expected
+    assert not recipes.in_bfloat16((), "cpu") and not recipes.in_bfloat16(("bfloat16",), "cuda")
