@@ -4,7 +4,6 @@
     digits = choose(candidates, p)           the cheapest set of groups, given what the network says of each
 """
 
-import itertools
 import math
 from collections import namedtuple
 
@@ -20,10 +19,6 @@ SMALLEST = 6    # pixels: no digit that is smaller can be read
 
 SKIP = 2.0      # what it costs to leave out a piece as heavy as the others, in nats
 EACH = 0.3      # what a digit costs beyond the network's doubt, so that fewer digits are better
-SURE = 0.9      # probability of a digit
-CUT = 0.05      # what it costs to cut a piece,
-REST = 0.5      # to leave out a part of it, which a pen has drawn in one go with the rest,
-TWO = 1.5       # and to join what is two digits, most likely
 WIDEST = 1.25, 0.8, 1.35, 1.1, 1.1, 1.45, 1.0, 1.1, 1.0, 0.9  # of its height, 0 to 9: 95 % of MNIST's digits are narrower
 FAINT = 0.6, 0.3  # what fainter ink counts, and the most that it counts, as a share of the ink
 
@@ -129,13 +124,6 @@ def in_part(group, origin, parts):
     return sum(mine.count(each) < parts[each] for each in set(mine))
 
 
-def are_parts(groups, origin):
-    """Say whether groups, tuples of pieces, are made of parts of one connected piece that was cut, and none of all its parts.
-    origin: int (N,), as in Pieces."""
-    parts = np.bincount(origin)
-    return len({origin[i] for group in groups for i in group}) == 1 and all(in_part(group, origin, parts) for group in groups)
-
-
 def has_proportions(box, height):
     wide, high = box[2] - box[0], box[3] - box[1]
     return wide <= 1.8 * min(max(high, 0.5 * height), height) and high <= 2.2 * height
@@ -160,45 +148,18 @@ def shape_cost(box, height, digit):
     return 6 * max(0, 0.55 - size) + 3 * max(0, size - 1.8) + 4 * max(0, wide / high - WIDEST[digit])
 
 
-def joint_cost(group, box, sure, parts, height):
-    """Return what it costs, in nats, to take these pieces and no others for one digit.
-
-    parts: of every piece, its box, its origin and into how many that was cut; sure: {origin: box} of the connected pieces
-    that the network is sure of by themselves. Of these, two that stand side by side are two digits, most likely, and so are
-    two connected pieces of full height, side by side or one above the other.
-    """
-    connected, count = {}, {}
-    for part, origin, cut_into in (parts[i] for i in group):
-        connected[origin], count[origin] = join((connected.get(origin, part), part)), cut_into
-    left_over = CUT * (sum(count.values()) > len(group))  # a part of what was cut
-    if len(connected) == 1:
-        return left_over
-    wide, high = box[2] - box[0], box[3] - box[1]
-    large = max(high, wide) > 1.5 * height
-    full = sum(bottom - top > 0.8 * high or (large and max(right - left, bottom - top) > 0.8 * height)
-               for left, top, right, bottom in connected.values())
-    digits = sorted(sure[origin] for origin in connected if origin in sure)
-    beside = any(2 * (a[2] - b[0]) < min(a[2] - a[0], b[2] - b[0]) for a, b in itertools.pairwise(digits))
-    return left_over + TWO * (beside or full > 1)
-
-
 def prices(candidates, probabilities):
     """Return (costs, skip), in nats: what each group costs as the digit that the network thinks likeliest, and each piece
     that is left out. The larger or heavier a piece, the dearer it is to leave out; smudges and edges are cheap."""
-    pieces, sure = candidates.pieces, {}
-    cut_into = np.bincount(pieces.origin)[pieces.origin]
-    parts = list(zip(pieces.box.tolist(), pieces.origin.tolist(), cut_into.tolist()))
+    pieces = candidates.pieces
     judged = list(zip(candidates.groups, candidates.boxes.tolist(), probabilities.max(axis=1).tolist(),
                       probabilities.argmax(axis=1).tolist()))
-    for group, box, p, _ in judged:
-        if p > SURE and len(group) == parts[group[0]][2] and len({parts[i][1] for i in group}) == 1:
-            sure[parts[group[0]][1]] = box
     worth = np.minimum(pieces.worth / weighted_median(pieces.worth, pieces.mass), 1)
     each = worth.tolist()
     costs = [-math.log(max(p, 1e-6)) + EACH + 1 - max(each[i] for i in group) + shape_cost(box, pieces.height, digit)
-             + joint_cost(group, box, sure, parts, pieces.height) for group, box, p, digit in judged]
+             for group, box, p, digit in judged]
     heavy = np.maximum(pieces.mass / weighted_median(pieces.mass, pieces.mass), sizes(pieces.box).max(axis=1) / pieces.height)
-    return costs, (worth * SKIP * np.minimum(1.5, heavy) + 0.05 + REST * (cut_into > 1)).tolist()
+    return costs, (worth * SKIP * np.minimum(1.5, heavy) + 0.05).tolist()
 
 
 def choose(candidates, probabilities):

@@ -19,7 +19,7 @@ from collections import namedtuple
 import numpy as np
 
 from reading import picture
-from reading.groups import are_parts, choose, find_candidates
+from reading.groups import choose, find_candidates
 from reading.picture import NoDigit
 from reading.pieces import CUT_OUT, doubt_of, join, sizes, weighted_median
 
@@ -33,11 +33,8 @@ AROUND = 5      # and looked for as far as this from those found so far, in heig
 CLEAR = 0.9     # share of the ink explained, and the least probability of a digit: then no other look is needed
 GOOD = 0.75     # of a Page's score: then digits that are large enough are not looked at closer, which costs ten times as much
 ENOUGH = 0.75   # share of the ink explained: in most pictures something is left out, a speck, a rest of a line
-PARTED = 0.7    # how far parts of a single piece are to be trusted: letters are read so, digits that all touch hardly ever
 POOR = 0.4      # of a Page's score: then what is lighter than the paper, not darker, or the other way round, may be the ink
 MANY_DIGITS = 0.15  # what more digits cost a reading, as a share of the ink
-WITHOUT_LINES = 0.06  # what a reading gains without ruled lines: where lines were found, most are lines
-
 Found = namedtuple("Found", "digit probability probabilities box line view mass")
 Found.__doc__ = """One digit that was found.
 
@@ -45,9 +42,9 @@ digit: 0..9; probability: 0..1; probabilities: float (10,); box: (left, top, rig
 line: int, counted from 0; view: uint8 (28, 28), what the network saw; mass: float, in pixels of full ink.
 """
 
-Page = namedtuple("Page", "digits inverted score look doubt parted", defaults=[False])
+Page = namedtuple("Page", "digits inverted score look doubt")
 Page.__doc__ = """What was read in a picture: digits, list of Found in reading order; inverted as in Look; score: see rate(); look: the Look's
-name; doubt: see pieces.doubt_of(); parted: bool, see groups.are_parts().
+name; doubt: see pieces.doubt_of().
 """
 
 
@@ -220,9 +217,7 @@ def make_page(look, candidates, probabilities):
             weight = (candidates.pieces.mass * candidates.pieces.worth)[group].sum()
             place = tuple(float(edge / side) for edge, side in zip(box[i], (wide, high, wide, high)))
             digits.append(Found(int(p.argmax()), float(p.max()), p, place, n, candidates.views[chosen[i]], float(weight)))
-    unruled = WITHOUT_LINES if look.lines is not None else 0
-    parted = are_parts([candidates.groups[i] for i in chosen], candidates.pieces.origin)
-    return Page(digits, look.inverted, rate(digits, candidates.ink) + unruled, look.name, None, parted), chosen
+    return Page(digits, look.inverted, rate(digits, candidates.ink), look.name, None), chosen
 
 
 def rate(digits, ink):
@@ -231,19 +226,7 @@ def rate(digits, ink):
     Of two readings that explain the same ink, the one with fewer digits is right, most likely.
     """
     explained = sum(found.mass * found.probability for found in digits) / max(ink, 1e-9)
-    return explained - price_of_many(digits) - overlap(digits)
-
-
-def overlap(digits):
-    """Return how far digits' boxes lie in one another, 0..1, on average: parts of one digit do, digits side by side hardly."""
-    if len(digits) == 1:
-        return 0
-    boxes = np.array([found.box for found in digits])
-    both = np.minimum(boxes[:, None, 2:], boxes[None, :, 2:]) - np.maximum(boxes[:, None, :2], boxes[None, :, :2])
-    area = sizes(boxes).prod(axis=1)
-    share = np.maximum(both, 0).prod(axis=2) / np.minimum(area[:, None], area[None, :])
-    np.fill_diagonal(share, 0)
-    return np.maximum(share.max(axis=1) - 0.3, 0).mean()
+    return explained - price_of_many(digits)
 
 
 def price_of_many(digits):
@@ -263,9 +246,8 @@ def believed(page):
 
 def completeness(page):
     """Return how far a page's digits are all that is written, 0..1: less if other ink is left out, a letter's, say, or a box's,
-    if it is doubtful that they are written at all, or if they are parts of a single piece of ink, as a letter has, too."""
-    explained = min(max((believed(page) + price_of_many(page.digits)) / ENOUGH, 0), 1)
-    return PARTED * explained if page.parted else explained
+    or if it is doubtful that they are written at all."""
+    return min(max((believed(page) + price_of_many(page.digits)) / ENOUGH, 0), 1)
 
 
 def mean_probability(page):

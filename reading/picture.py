@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from reading.restore import subtract_paper, undo_glare, undo_motion
+from reading.restore import subtract_paper
 
 MAX_PIXELS = 120_000_000  # a picture with more is refused: it would not fit into a gigabyte of memory
 DRAFT = 1024              # pixels that a JPEG keeps on its long side, at least, when it is reduced while it is decoded
@@ -263,12 +263,8 @@ def grain(array):
     return math.sqrt(array.shape[2]) * min(apart, default=0.0) / 0.954  # 0.954: of a normal distribution
 
 
-def find_inks(array, invert, shares, small):
-    """Yield (ink, inverted, what it is, in words) as looks() needs it: as find_ink(), on the paper of each share; of a picture
-    that is not small also as if nothing were reflected, where something seems to be."""
-    glare = None if small or invert is False else undo_glare(array)
-    if glare is not None:
-        yield np.minimum(glare, quantile(glare, 0.99)), True, "what is darker than the paper, without the light reflected from it"
+def find_inks(array, invert, shares):
+    """Yield (ink, inverted, what it is, in words) as looks() needs it: as find_ink(), on the paper of each share."""
     for share in shares:
         difference, light = subtract_paper(array, share)
         ink, inverted = find_ink(difference, invert)
@@ -286,40 +282,19 @@ def looks(array, invert=None, shares=(0.5, 0.25, 1.0), length=None):
     length = length or max(10, int(0.4 * min(array.shape[:2])))
     small, found = max(array.shape[:2]) <= 64, []
     noise = 0.0 if small else grain(array)  # a small picture may be full of strokes
-    for ink, inverted, what in find_inks(array, invert, shares, small):
+    for ink, inverted, what in find_inks(array, invert, shares):
         level = quantile(ink, 0.999)
         if level < max(MIN_CONTRAST, PURE_NOISE * noise):
             continue
         for mask, how in zip(find_masks(ink / level), ("half of full ink or more", "a third or more", "faint ink too")):
             found.append(Look(ink, mask, level, inverted, None, f"{what}; {how}", noise))
             yield found[-1]
-        if small and len(found) == len(THRESHOLDS):  # strokes are as small as specks, and as soft as blur makes them
-            yield from small_looks(array, found[0])
     for first in range(0, len(found), len(THRESHOLDS)):
         lines = find_ruling(found[first + 1].mask, length)
         for look in found[first:first + len(THRESHOLDS)]:
             ruled = lines & look.mask
             if np.count_nonzero(ruled) > 0.05 * np.count_nonzero(look.mask):
                 yield look._replace(mask=look.mask & ~lines, lines=ruled, name=f"{look.name}; without ruled lines")
-
-
-def small_looks(array, look):
-    """Yield looks at a small picture: without what is smaller than a stroke; full ink already at half of the strength, for
-    blurred strokes; what differs from the picture's upper and lower edge, on a ground of several colours side by side; without
-    thin strokes; and as if the picture had moved while it was taken.
-    """
-    soft = np.minimum(look.ink / look.level, 1).astype(np.float32)
-    calm, thick = cv2.medianBlur(soft, 3), cv2.morphologyEx(soft, cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
-    yield look._replace(ink=calm * look.level, mask=calm > 0.5, name=f"{look.name}; without specks")
-    level = 0.5 * look.level
-    yield look._replace(mask=look.ink > 0.5 * level, level=level, name=f"{look.name}; strengthened")
-    ink = np.abs(array - (array[:1] + array[-1:]) / 2).max(axis=2)
-    level = max(quantile(ink, 0.999), MIN_CONTRAST)
-    yield look._replace(ink=ink, mask=ink > 0.5 * level, level=level, name="what differs from the upper and lower edge")
-    yield look._replace(ink=thick * look.level, mask=thick > 0.5, name=f"{look.name}; without thin strokes")
-    for ink, how in undo_motion(look.ink):
-        level = quantile(ink, 0.98)
-        yield look._replace(ink=ink, mask=ink > 0.5 * level, level=level, name=f"{look.name}; {how}")
 
 
 def find_masks(ink):
@@ -340,9 +315,6 @@ def find_masks(ink):
 PURE_NOISE = 3.5       # standard deviations: noise by itself reaches as far, at a pixel in a thousand
 MIN_CONTRAST = 0.04    # of the strongest ink, 0..1: below is the noise of blank paper
 THRESHOLDS = 0.5, 0.3, 0.2  # of full ink: lower ones keep faint parts of a stroke together, the highest one what touches apart
-SLOPES = 0, 0.04, -0.04, 0.08, -0.08  # of ruled lines: paper is seldom photographed quite straight
-
-
 def find_ruling(mask, length):
     """Return bool (H, W): the ruled lines in mask, level or upright, thin runs of at least `length` pixels.
 
@@ -355,18 +327,12 @@ def find_ruling(mask, length):
         if length > width:
             continue
         runs = np.zeros_like(pixels)
-        for slope in SLOPES:
-            shear = np.float32([[1, 0, 0], [slope, 1, -slope * width / 2]])
-            level = cv2.warpAffine(pixels, shear, (width, height), flags=cv2.INTER_NEAREST) if slope else pixels
-            level = cv2.morphologyEx(cv2.dilate(level, np.ones((3, 1), np.uint8)), cv2.MORPH_CLOSE,
-                                     np.ones((1, max(3, length // 10)), np.uint8))
-            rows = np.flatnonzero(cv2.reduce(level, 1, cv2.REDUCE_SUM, dtype=cv2.CV_32S) >= length // 2)
-            if len(rows):
-                count = cv2.boxFilter(level[rows], cv2.CV_16U, (length, 1), normalize=False, borderType=cv2.BORDER_REPLICATE)
-                run = np.zeros_like(pixels)
-                run[rows] = cv2.dilate((count == length).view(np.uint8), np.ones((1, length), np.uint8))
-                back = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
-                runs |= cv2.warpAffine(run, shear, (width, height), flags=back) if slope else run
+        level = cv2.morphologyEx(cv2.dilate(pixels, np.ones((3, 1), np.uint8)), cv2.MORPH_CLOSE,
+                                 np.ones((1, max(3, length // 10)), np.uint8))
+        rows = np.flatnonzero(cv2.reduce(level, 1, cv2.REDUCE_SUM, dtype=cv2.CV_32S) >= length // 2)
+        if len(rows):
+            count = cv2.boxFilter(level[rows], cv2.CV_16U, (length, 1), normalize=False, borderType=cv2.BORDER_REPLICATE)
+            runs[rows] = cv2.dilate((count == length).view(np.uint8), np.ones((1, length), np.uint8))
         runs &= pixels
         outline = ((pixels[1:] != pixels[:-1]) & ((runs[1:] | runs[:-1]) > 0)).sum()
         thick = max(2, round(2 * runs.sum() / max(outline, 1)))

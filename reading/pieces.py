@@ -52,7 +52,7 @@ def find_pieces(look):
     pieces = Pieces(label, box[kept], mass[kept], at_edge[kept], None, np.arange(len(kept)), height, None,
                     bars)
     pieces = from_left_to_right(cut_touching(pieces, soft))
-    return pieces._replace(near=find_near(pieces), worth=find_worth(pieces, soft, look.lines))
+    return pieces._replace(near=find_near(pieces), worth=find_worth(pieces, soft))
 
 
 def from_left_to_right(pieces):
@@ -99,14 +99,13 @@ def edge_weight(at_edge):
     return np.where(at_edge > 0.35, 0.3, 1)
 
 
-def find_worth(pieces, soft, lines=None):
-    """Return how much each piece counts, float (N,), 1 for ink, less for a bar, for what lies along the edge or is a smudge.
+def find_worth(pieces, soft):
+    """Return how much each piece counts, float (N,), 1 for ink, less for what lies along the edge or is a smudge.
 
     A pen's stroke ends within a pixel or two: next to its rim there is hardly any ink left. A shadow, a crease or a stain
     fades slowly. soft: float (H, W), ink in units of full ink.
     """
-    worth = np.where(is_bar(pieces, soft.shape) | goes_on(pieces, lines), 0.3, edge_weight(pieces.at_edge))
-    worth = np.where(pieces.at_edge > 1, 0.1, worth) / np.maximum(crossings(pieces) - 1, 1)  # along a whole side; of a grid
+    worth = np.where(pieces.at_edge > 1, 0.1, edge_weight(pieces.at_edge))  # more than 1: along a whole side
     if max(soft.shape) <= CUT_OUT:
         return worth
     left, top, right, bottom = join(pieces.box.tolist())
@@ -137,43 +136,6 @@ def doubt_of(look, pieces, chosen):
     fading = beyond.mean() / rim.mean() if len(rim) and len(beyond) else 0
     along = np.average(pieces.at_edge[chosen], weights=pieces.mass[chosen])
     return 3 * look.noise / look.level + 2 * max(0, float(fading) - 0.1) + max(0, float(along) - 0.35)
-
-
-def is_bar(pieces, shape):
-    """Return bool (N,): thin, taller or wider than the digits are high, and nearly from edge to edge: a form's line."""
-    size = sizes(pieces.box)
-    long, thin = size.max(axis=1), size.min(axis=1)
-    spans = (size / shape[::-1]).max(axis=1) > 0.7
-    return spans & (long > 6 * thin) & (long > 1.15 * pieces.height)
-
-
-def goes_on(pieces, lines):
-    """Return bool (N,): thin, and at one of its ends a line that was taken out goes on in the same direction: a rest of it."""
-    rest = np.zeros(len(pieces.box), dtype=bool)
-    if lines is None:
-        return rest
-    size = sizes(pieces.box)
-    for i in np.flatnonzero(size.max(axis=1) > 4 * size.min(axis=1)):
-        (left, top, right, bottom), upright = pieces.box[i], size[i, 1] > size[i, 0]
-        if not upright:
-            left, top, right, bottom = top, left, bottom, right
-        strip = (lines if upright else lines.T)[:, max(left - 2, 0):right + 2].any(axis=1)
-        far = max(5, (bottom - top) // 3)
-        rest[i] = any(len(end) and end.sum() > 0.7 * far for end in (strip[max(top - far, 0):top], strip[bottom:bottom + far]))
-    return rest
-
-
-def crossings(pieces):
-    """Return int (N,): at how many places each connected piece leaves the picture at its left and right side, or above and
-    below, whichever are fewer: a digit, or a line of them, at two at most, a grid at many."""
-    label, fewest = pieces.label, None
-    if not pieces.at_edge.any():
-        return np.zeros(len(pieces.box), dtype=int)
-    for sides in ((label[:, 0], label[:, -1]), (label[0], label[-1])):
-        begins = np.concatenate([side[np.flatnonzero(np.diff(side, prepend=0))] for side in sides])
-        places = np.bincount(pieces.origin[begins[begins > 0] - 1], minlength=len(pieces.box))
-        fewest = places if fewest is None else np.minimum(fewest, places)
-    return fewest[pieces.origin]
 
 
 CUT_OUT = 160  # pixels: a picture as small was cut out round its digit, and is soft all over if it was enlarged before
