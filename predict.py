@@ -10,7 +10,7 @@
     python predict.py --multi                       50 random digits of MNIST's test set, into Assets/
 
 Ink of any colour on paper of any colour: what counts as ink is what differs from the paper. A question mark after a
-reading says that the network was not sure. picture.py turns a file into ink, number.py tells digits in it.
+reading says that the network was not sure. reading/ finds the digits in a picture.
 """
 
 import signal
@@ -22,7 +22,6 @@ import itertools
 import json
 import os
 import sys
-from collections import namedtuple
 from pathlib import Path
 
 import numpy as np
@@ -31,64 +30,47 @@ import torch
 from figures import draw
 from training import own_pictures
 from training import data
-from reading import number
-from reading import picture
 from figures import plots, window
 import utils
-from reading.picture import PictureError
+from reading.image import PictureError, open_file, open_picture, to_array
+from reading.reader import most_prominent, read_picture
 from reading.sources import find_sources, would_read
 from utils import LeNetError, one_line
 
 SURE = 0.80  # below this probability a reading gets a question mark
 
-Reading = namedtuple("Reading", "digit probability probabilities inverted box input text whole digits pages look", defaults=[1, ""])
-Reading.__doc__ = """What the network said about a picture.
-
-digit: 0..9, of several the most prominent one; probability: of that digit, 0..1; probabilities: list of ten; inverted: True if
-the ink is darker than its paper; box: (left, top, right, bottom) of the digit in 0..1 of the picture's sides; input: uint8
-(32, 32) array, what the network saw of it; text: all digits, lines separated by newlines; whole: the probability that this is
-all that is written, 0..1: the product of the digits', less if ink is left out; digits: list of number.py's Found, in reading
-order; pages: how many the file has (frames, of an animation), of which the first was read; look: the way of looking at the
-picture that was chosen, in words.
-"""
-
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Reading
 
-AT_ONCE = 32  # pictures whose views go through the network together: all of them have to be in memory
-
-
 def predict_images(images, model=None, invert=None, checkpoint=utils.CHECKPOINT, device="cpu", shown=None):
     """Return a Reading, or the PictureError that kept it from one, for each of images.
 
-    images: any iterable of paths, binary files, PIL images or uint8 arrays (H, W) or (H, W, 3 or 4), or just one of these.
-    shown: a list, to which each picture is added as plots.py shows it, float (H, W, C), or None if there is none. Raises
-    LeNetError only if the checkpoint can't be loaded.
+    images: any iterable of paths, binary files, PIL images or uint8 arrays (H, W) or (H, W, 3 or 4), or just one of
+    these. shown: a list, to which each picture is added as plots.py shows it, float (H, W, C), or None if there is
+    none. Raises LeNetError only if the checkpoint can't be loaded.
     """
     utils.keep_freed_memory()
     model = load_model(model, checkpoint, device)
-    sources, readings, wanted = enumerate([images] if is_one(images) else images), [], {}
+    return [read_source(source, model, invert, shown) for source in ([images] if is_one(images) else images)]
 
-    def go_on(i, reader, probabilities):
-        try:
-            wanted[i] = reader, reader.send(probabilities)
-        except StopIteration as stop:
-            readings[i] = stop.value
-        except PictureError as error:
-            readings[i] = error
 
-    while (new := list(itertools.islice(sources, AT_ONCE - len(wanted)))) or wanted:
-        for i, source in new:  # in the place of those that are finished
-            readings.append(None)
-            go_on(i, see(source, invert, shown), None)
-        asked, start = list(wanted.items()), 0
-        wanted.clear()
-        probabilities = read_views(model, [view for _, (_, views) in asked for view in views]) if asked else None
-        for i, (reader, views) in asked:
-            go_on(i, reader, probabilities[start:start + len(views)])
-            start += len(views)
-    return readings
+def read_source(source, model, invert, shown):
+    """Return the Reading of one picture, or the PictureError that kept it from one."""
+    array, pages = None, 1
+    try:
+        if isinstance(source, PictureError):
+            raise source
+        image = open_picture(source)
+        pages = image.info.get("pages", 1)
+        if shown is not None:
+            array = to_array(image, 512)
+        return read_picture(image, lambda views: read_views(model, views), invert)
+    except PictureError as error:
+        return type(error)(f"{error}; {unread(pages)}") if pages > 1 else error
+    finally:
+        if shown is not None:
+            shown.append(array)
 
 
 def is_one(images):
@@ -97,39 +79,9 @@ def is_one(images):
             or any(hasattr(images, name) for name in ("read", "__array__", "__array_interface__")))
 
 
-def see(source, invert, shown):
-    """Read one picture, as number.read_picture() does; the generator returns its Reading."""
-    array = None
-    try:
-        if isinstance(source, PictureError):
-            raise source
-        image = picture.open_picture(source)
-        if shown is not None:
-            array = picture.to_array(image, 512)
-    finally:
-        if shown is not None:
-            shown.append(array)
-    pages = image.info.get("pages", 1)
-    try:
-        page = yield from number.read_picture(image, invert)
-    except PictureError as error:
-        raise type(error)(f"{error}; {unread(pages)}") if pages > 1 else error
-    return make_reading(page)._replace(pages=pages)
-
-
 def unread(pages):
     """Return what is said of a file with that many pages, more than 1."""
     return f"only the first of its {pages} pages was read"
-
-
-def make_reading(page):
-    """Return the Reading of a number.Page."""
-    main = number.most_prominent(page.digits)
-    lines = ["".join(str(found.digit) for found in page.digits if found.line == n) for n in range(page.digits[-1].line + 1)]
-    whole = float(np.prod([found.probability for found in page.digits])) * number.completeness(page)
-    (seen,) = utils.resize(torch.from_numpy(main.view[None]))
-    return Reading(main.digit, main.probability, [float(p) for p in main.probabilities], page.inverted, main.box,
-                   seen[0].numpy(), "\n".join(lines), whole, page.digits, look=page.look)
 
 
 def read_views(model, views):
@@ -139,8 +91,8 @@ def read_views(model, views):
 
 def single(reading):
     """Return a Reading of the most prominent digit of reading alone."""
-    main = number.most_prominent(reading.digits)
-    return reading._replace(text=str(reading.digit), whole=reading.probability, digits=[main._replace(line=0)])
+    main = most_prominent(reading.digits)
+    return reading._replace(text=str(main.digit), probability=main.probability, digits=[main._replace(line=0)])
 
 
 def load_model(model, checkpoint, device):
@@ -154,20 +106,22 @@ def read_inputs(model, inputs):
     return torch.cat([model(utils.standardise(part.to(device).float().div_(255)))[1].cpu() for part in inputs.split(500)])
 
 
-def watch(model, image):
-    """Return ({name: activations}, probabilities (10,)) of one input, uint8 (32, 32), on its way through model.
+def watch(model, view):
+    """Return ({name: activations}, probabilities (10,)) of one digit, uint8 (28, 28), on its way through model.
 
-    The activations of C1, S2, C3, S4, C5 and F6, after their tanh, are float arrays without a batch's dimension.
+    The activations of C1, S2, C3, S4, C5 and F6, after their tanh, are float arrays without a batch's dimension; "Input"
+    is uint8 (32, 32).
     """
-    outputs = []
+    inputs, outputs = utils.resize(torch.from_numpy(view[None])), []
     hooks = [module.register_forward_hook(lambda module, inputs, output: outputs.append(output[0].cpu().numpy()))
              for module in model.modules() if isinstance(module, (torch.nn.Tanh, torch.nn.AvgPool2d))]
     try:
-        probabilities = read_inputs(model, torch.from_numpy(image)[None, None])
+        probabilities = read_inputs(model, inputs)
     finally:
         for hook in hooks:
             hook.remove()
-    return dict(zip(("C1", "S2", "C3", "S4", "C5", "F6"), outputs, strict=True)), probabilities[0].numpy()
+    layers = dict(zip(("C1", "S2", "C3", "S4", "C5", "F6"), outputs, strict=True))
+    return layers | {"Input": inputs[0, 0].numpy()}, probabilities[0].numpy()
 
 
 def read_number(img_path, invert=None, model=None, checkpoint=utils.CHECKPOINT, device="cpu"):
@@ -196,7 +150,7 @@ def single_predict(img_path, invert=None, model=None, save=None, show=False, che
     reading = read_one(img_path, model, invert, checkpoint, device, shown)
     if shown:
         publish(plot(shown, [reading], model if explain else None), save, show)
-    return reading.digit
+    return most_prominent(reading.digits).digit
 
 
 def multi_predict(n=50, seed=None, model=None, save=utils.ASSETS / "multi_predict.png", show=False,
@@ -228,13 +182,15 @@ def plot(shown, readings, explain=None):
     if explain is None:
         if len(readings) == 1 and not isinstance(readings[0], PictureError) and len(readings[0].digits) > 1:
             return plots.plot_number(*shown, *readings, say(*readings))
-        return plots.plot_readings(shown, *zip(*map(told, readings)))
+        mains = [None if isinstance(reading, PictureError) else most_prominent(reading.digits) for reading in readings]
+        return plots.plot_readings(shown, *zip(*map(told, readings)), mains)
     (reading,) = readings
-    layers, probabilities = watch(explain, reading.input)
+    main = most_prominent(reading.digits)
+    layers, probabilities = watch(explain, main.view)
     heading = f"{say(reading)}: from the picture to the reading, through every layer of LeNet-5"
-    if np.abs(probabilities - reading.probabilities).max() > 0.001:
+    if np.abs(probabilities - main.probabilities).max() > 0.001:
         heading = f"One of two views of the picture; the mean of both is read as {say(reading)}"
-    return plots.plot_layers(*shown, reading, layers, probabilities, heading)
+    return plots.plot_layers(*shown, main.box, layers, probabilities, heading)
 
 
 def publish(figure, save, show):
@@ -250,7 +206,7 @@ def publish(figure, save, show):
 
 def say(reading):
     """Return a reading as people are told it."""
-    return f"{' / '.join(reading.text.split())}{'' if reading.whole >= SURE else '?'} ({100 * reading.whole:.1f} %)"
+    return f"{' / '.join(reading.text.split())}{'' if reading.probability >= SURE else '?'} ({100 * reading.probability:.1f} %)"
 
 
 def told(reading):
@@ -334,7 +290,7 @@ def label_all(args):
         try:
             if isinstance(source, PictureError):
                 raise source
-            file = source if hasattr(source, "read") else picture.open_file(source)
+            file = source if hasattr(source, "read") else open_file(source)
             path, n_digits = own_pictures.keep(file, os.path.splitext(name)[1], int(args.label), utils.DATA / "mine")
             where = utils.short_path(path)
             print(one_line(f"{name}: kept as a {args.label} in {where}, thank you; python train.py --mine learns it"))
@@ -389,16 +345,17 @@ def tell(name, reading, as_json):
     if as_json and isinstance(reading, PictureError):
         print(json.dumps({"image": name, "error": str(reading)}))
     elif as_json:
-        one = {"digit": reading.digit, "probabilities": [round(p, 6) for p in reading.probabilities]}
+        main = reading.digits[0]
+        one = {"digit": main.digit, "probabilities": [round(float(p), 6) for p in main.probabilities]}
         digits = [{"digit": found.digit, "probability": round(found.probability, 6),
                    "box": [round(edge, 4) for edge in found.box], "line": found.line} for found in reading.digits]
         print(json.dumps({"image": name, **(one if len(digits) == 1 else {}), "text": reading.text,
-                          "probability": round(reading.whole, 6), "inverted": reading.inverted, "digits": digits}))
+                          "probability": round(reading.probability, 6), "inverted": reading.inverted, "digits": digits}))
     elif isinstance(reading, PictureError):
         print(f"predict.py: {one_line(name)}: {reading}", file=sys.stderr)
     else:
         print(f"{one_line(name)}: {say(reading)}")
-    if isinstance(reading, Reading) and reading.pages > 1:
+    if getattr(reading, "pages", 1) > 1:
         print(f"predict.py: {one_line(name)}: {unread(reading.pages)}", file=sys.stderr)
 
 

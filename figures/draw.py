@@ -14,7 +14,8 @@ from PIL import Image
 from training import own_pictures
 from figures import plots
 import utils
-from reading.picture import PictureError
+from reading.image import PictureError
+from reading.reader import most_prominent
 from utils import LeNetError
 
 CANVAS = 384  # pixels on each side of the drawing: about what the window shows of it
@@ -35,7 +36,7 @@ def paint(strokes):
 def draw(read, save=utils.ASSETS / "drawing.png", own=utils.DATA / "mine"):
     """Return a Figure to draw a digit on, or a number, which is read while it is drawn; window.open_window shows it.
 
-    read(PIL image) returns (predict.py's Reading or None, what is said of it). The window's keys, each with a button: c
+    read(PIL image) returns (a Reading or None, what is said of it). The window's keys, each with a button: c
     clears, u or ctrl+z takes the last stroke back, s writes the picture to the file save, as PNG, and q closes the window; the keys
     0 to 9 keep it as that digit in the folder own.
     """
@@ -46,11 +47,12 @@ def draw(read, save=utils.ASSETS / "drawing.png", own=utils.DATA / "mine"):
         """Read the strokes, show what was read, and text below."""
         image = paint(strokes)
         reading, answer = read(image)
+        main = None if reading is None else most_prominent(reading.digits)
         parts.page.set_data(image)
         mark(canvas, parts.marks, reading)
         parts.hint.set_visible(not strokes)
-        parts.inside.set_data(np.zeros((32, 32)) if reading is None else reading.input)
-        plots.set_bars(parts.bars, [0] * 10 if reading is None else reading.probabilities)
+        parts.inside.set_data(np.zeros((28, 28)) if main is None else main.view)
+        plots.set_bars(parts.bars, [0] * 10 if main is None else main.probabilities)
         parts.said.set_text(answer.replace(": ", ":\n") if reading is None else answer)
         parts.said.set_fontsize(11 if reading is None else 18)
         parts.note.set_text(text.replace("$", r"\$") or (HINT if strokes else ""))  # two $ in a path are no formula
@@ -101,7 +103,7 @@ def lay_out():
     parts = SimpleNamespace(
         page=canvas.imshow(paint([]), cmap="gray", vmin=0, vmax=255, extent=(0, CANVAS, CANVAS, 0)),
         hint=canvas.text(CANVAS / 2, CANVAS / 2, "draw a digit here", ha="center", color=plots.PALE, fontsize=16),
-        inside=seen.imshow(np.zeros((32, 32)), cmap="gray", vmin=0, vmax=255),
+        inside=seen.imshow(np.zeros((28, 28)), cmap="gray", vmin=0, vmax=255),
         bars=plots.plot_bars(chart, [0] * 10),
         said=figure.text(0.70, 0.90, "", va="center", color=plots.INK),
         note=figure.text(0.45, 0.06, "", va="center", color=plots.INK, fontsize=9, wrap=True),

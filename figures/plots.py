@@ -193,11 +193,11 @@ def draw_stage(ax, x, shape):
     return width, f"{depth}"
 
 
-def plot_readings(pictures, readings, titles):
+def plot_readings(pictures, readings, titles, mains):
     """Return a Figure: each picture with the box found on it, the network's input and the ten probabilities as bars.
 
-    pictures: float arrays (H, W, C), or None for one that could not be opened; readings: predict.py's Reading of each, or
-    None, with what kept it from one as its title.
+    pictures: float arrays (H, W, C), or None for one that could not be opened; readings: the Reading of each, or None, with what
+    kept it from one as its title; mains: the most prominent Digit of each.
     """
     from matplotlib.figure import Figure
 
@@ -208,7 +208,7 @@ def plot_readings(pictures, readings, titles):
     grid = figure.subplots(rows, 3 * columns, squeeze=False, width_ratios=[1, 1, 1.3] * columns)
     for ax in grid.flat:
         ax.axis("off")
-    for i, (array, reading, title) in enumerate(zip(pictures, readings, titles)):
+    for i, (array, reading, title, main) in enumerate(zip(pictures, readings, titles, mains)):
         picture, seen, bars = grid[i // columns, 3 * (i % columns):][:3]
         picture.imshow(as_rgb(array), interpolation="nearest")
         if reading is None:
@@ -216,10 +216,10 @@ def plot_readings(pictures, readings, titles):
                       fontsize=9, color=WRONG, parse_math=False)  # two $ in what a damaged file says are no formula
             continue
         mark_digits(picture, reading, array.shape)
-        seen.imshow(reading.input if len(reading.digits) == 1 else side_by_side([found.view for found in reading.digits]),
-                    cmap="gray", vmin=0, vmax=255)
+        views = [digit.view for digit in reading.digits]
+        seen.imshow(views[0] if len(views) == 1 else side_by_side(views), cmap="gray", vmin=0, vmax=255)
         bars.axis("on")
-        plot_bars(bars, reading.probabilities)
+        plot_bars(bars, main.probabilities)
         bars.tick_params(labelsize=9 if columns == 1 else 6)
         bars.set_title(shorten(title, 25), fontsize=12 if columns == 1 else 9, color=INK)
         if columns == 1 or i // columns == rows - 1:
@@ -228,7 +228,7 @@ def plot_readings(pictures, readings, titles):
             bars.set_ylabel("digit", fontsize=9)
             picture.set_title("picture, box: the digit", fontsize=10)
             seen.set_title("what the network sees", fontsize=10)
-            figure.supxlabel(f"taken for ink: {reading.look}", fontsize=8, color=INK)
+            figure.supxlabel(f"taken for ink: {reading.hypothesis}", fontsize=8, color=INK)
     if columns > 1:
         figure.suptitle("picture with the digit found, what the network sees, probability of each digit", fontsize=10)
     return figure
@@ -251,7 +251,7 @@ def plot_number(array, reading, title, most=60):
     mark_digits(ax, reading, array.shape)
     more = f" (the first {most} of {len(reading.digits)})" if len(reading.digits) > most else ""
     lower.suptitle(f"what the network sees of each digit, its reading and how sure it is{more}", fontsize=10)
-    lower.supxlabel(f"taken for ink: {reading.look}", fontsize=8, color=INK)
+    lower.supxlabel(f"taken for ink: {reading.hypothesis}", fontsize=8, color=INK)
     for cell, found in zip_longest(lower.subplots(rows, columns, squeeze=False).flat, digits):
         cell.axis("off")
         if found is not None:
@@ -316,17 +316,17 @@ ARRANGEMENT = {
 TOP, BOTTOM, SIDE, GAP, PAD = 64, -64, 54, 22, 3  # in the unit of its axes: the height of one of the 120 in C5
 
 
-def plot_layers(picture, reading, layers, probabilities, heading):
+def plot_layers(picture, place, layers, probabilities, heading):
     """Return a Figure of a picture on its way through LeNet-5, in the manner of figure 2 of LeCun et al. 1998.
 
-    picture: float (H, W, C); reading: predict.py's; layers: {name: activations, -1..1, of C1, S2, C3, S4 (C, H, W), C5
-    (120, 1, 1) and F6 (84,)}; probabilities: ten.
+    picture: float (H, W, C); place: the digit's box; layers: {name: activations, -1..1, of C1, S2, C3, S4 (C, H, W), C5
+    (120, 1, 1) and F6 (84,); "Input": uint8 (32, 32)}; probabilities: ten.
     """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(12, 4.4), layout="constrained")
     ax = figure.subplots()
-    draw_input(ax, as_rgb(picture), reading)
+    draw_input(ax, as_rgb(picture), place, layers["Input"])
     x, middle = SIDE, -33
     for name, (rows, columns, size, step) in ARRANGEMENT.items():
         lead(ax, (x + 2, middle), (x + GAP - 2, middle), step)
@@ -346,15 +346,15 @@ def plot_layers(picture, reading, layers, probabilities, heading):
     return figure
 
 
-def draw_input(ax, picture, reading):
+def draw_input(ax, picture, place, seen):
     """Draw the picture with the box of its digit and, below it, what the network sees."""
     height, width = (SIDE * n / max(picture.shape[:2]) for n in picture.shape[:2])
     left, top = (SIDE - width) / 2, 33 + height / 2
     show(ax, picture, left, 33, width, height)
-    x0, y0, x1, y1 = reading.box
+    x0, y0, x1, y1 = place
     box(ax, left + x0 * width, top - y1 * height, (x1 - x0) * width, (y1 - y0) * height, WRONG, 1.5)
     write(ax, SIDE / 2, TOP, "Picture", va="bottom")
-    show(ax, reading.input, 0, -33, SIDE, SIDE, cmap="gray", vmin=0, vmax=255)
+    show(ax, seen, 0, -33, SIDE, SIDE, cmap="gray", vmin=0, vmax=255)
     write(ax, SIDE / 2, BOTTOM, "Input\n32x32", va="top")
     lead(ax, (SIDE / 2, 33 - height / 2), (SIDE / 2, -33 + SIDE / 2))
 

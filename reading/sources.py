@@ -10,7 +10,7 @@ import re
 import sys
 from pathlib import Path
 
-from reading.picture import PictureError
+from reading.image import PictureError
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".gif", ".tif", ".tiff", ".webp",
             ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".ico", ".jp2", ".j2k", ".avif", ".pcx", ".heic",

@@ -21,17 +21,17 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from figures import draw  # noqa: E402
-from reading import groups  # noqa: E402
 import hand  # noqa: E402
 from training import data  # noqa: E402
 import pages  # noqa: E402
-from reading import picture  # noqa: E402
+from reading import binarize, candidates as proposals  # noqa: E402
+from reading.image import PictureError, to_array  # noqa: E402
+from reading.reader import most_prominent  # noqa: E402
 import pictures  # noqa: E402
 from figures import plots, window  # noqa: E402
 import predict  # noqa: E402
 from training import recipes  # noqa: E402
 from training import report  # noqa: E402
-from reading import restore  # noqa: E402
 import train  # noqa: E402
 import utils  # noqa: E402
 
@@ -81,12 +81,12 @@ def plot_predictions(model):
     names, images, labels = zip(*difficult())
     for i, (name, image, label, reading) in enumerate(zip(names, images, labels, predict.predict_images(images, model))):
         shown, seen = grid.flat[2 * i], grid.flat[2 * i + 1]
-        shown.imshow(plots.as_rgb(picture.to_array(image)), aspect="equal")
+        shown.imshow(plots.as_rgb(to_array(image)), aspect="equal")
         shown.set_title(name, fontsize=9)
-        said = "no digit found" if isinstance(reading, picture.PictureError) else predict.say(reading)
+        said = "no digit found" if isinstance(reading, PictureError) else predict.say(reading)
         seen.set_title(said, fontsize=10, color=plots.INK if said.startswith(str(label)) else plots.WRONG)
-        if not isinstance(reading, picture.PictureError):
-            seen.imshow(reading.input, cmap="gray", vmin=0, vmax=255)
+        if not isinstance(reading, PictureError):
+            seen.imshow(most_prominent(reading.digits).view, cmap="gray", vmin=0, vmax=255)
     for ax in grid.flat:
         ax.set_xticks([])
         ax.set_yticks([])
@@ -108,20 +108,21 @@ def plot_chain(photo, model):
     """Return a Figure that walks one photograph, a PIL image, through the chain, step by step."""
     from matplotlib.figure import Figure
 
-    array = picture.to_array(photo)
-    difference, _ = restore.subtract_paper(array, 0.5)
-    look = next(picture.looks(array))
-    candidates = groups.find_candidates(look)
-    (main,) = groups.choose(candidates, predict.read_views(model, candidates.views))
+    array = to_array(photo)
+    difference, _ = binarize.subtract_paper(array, 0.5)
+    look = next(binarize.binarize(array))
+    candidates = proposals.find_candidates(look)
+    (main,) = proposals.choose(candidates, predict.read_views(model, candidates.views))
     left, top, right, bottom = candidates.boxes[main]
     mask = np.zeros_like(look.mask)
     mask[top:bottom, left:right] = look.mask[top:bottom, left:right]
     (reading,) = predict.predict_images([photo], model)
+    main_digit = most_prominent(reading.digits)
     steps = [("1  the photograph", array, {}), ("2  minus the paper", 0.5 + difference, {}),
              ("3  ink: distance from\npaper along one colour axis", look.ink, dict(cmap="gray")),
              ("4  above half of full ink;\npieces that may be a digit", mask, dict(cmap="gray")),
              ("5  20x20, centre of mass\nin the middle of 28x28", candidates.views[main], dict(cmap="gray")),
-             ("6  resized to 32x32:\nLeNet-5's input", reading.input, dict(cmap="gray"))]
+             ("6  resized to 32x32:\nLeNet-5's input", utils.resize(torch.from_numpy(main_digit.view[None]))[0, 0], dict(cmap="gray"))]
     figure = Figure(figsize=(9.4, 5.6), layout="constrained")
     grid = figure.subplots(2, 4)
     places = [grid[0, 0], grid[0, 1], grid[0, 2], grid[0, 3], grid[1, 0], grid[1, 1]]
@@ -132,7 +133,7 @@ def plot_chain(photo, model):
     bars = figure.add_subplot(grid[1, 2].get_gridspec()[1, 2:])
     for ax in grid[1, 2:]:
         ax.remove()
-    bars.bar(range(10), [100 * p for p in reading.probabilities], color=plots.INK, label=f"LeNet-5 says {predict.say(reading)}")
+    bars.bar(range(10), 100 * main_digit.probabilities, color=plots.INK, label=f"LeNet-5 says {predict.say(reading)}")
     bars.set(xticks=range(10), xlabel="digit", ylabel="probability (%)", ylim=(0, 130), yticks=range(0, 101, 20), title="7  the reading")
     bars.legend(loc="upper left")
     figure.suptitle("From a photograph to LeNet-5's input", fontsize=12)
@@ -200,9 +201,9 @@ def plot_lesson(images, before, after):
     figure.suptitle("One hand's 4s, none of them trained on: read before, and after 50 others with train.py --mine", fontsize=12)
     for i, (image, *readings) in enumerate(zip(images, before, after)):
         ax = figure.add_axes((0.01 + 0.164 * i, 0.24, 0.15, 0.6), anchor="S", xticks=[], yticks=[])
-        ax.imshow(plots.as_rgb(picture.to_array(image)))
+        ax.imshow(plots.as_rgb(to_array(image)))
         for y, name, reading in zip((0.20, 0.10), ("before: ", "after: "), readings):
-            said = "nothing" if isinstance(reading, picture.PictureError) else predict.say(reading)
+            said = "nothing" if isinstance(reading, PictureError) else predict.say(reading)
             figure.text(0.085 + 0.164 * i, y, name + said, ha="center", va="top", fontsize=10,
                         color=plots.INK if said.startswith("4") else plots.WRONG)
     return figure

@@ -157,12 +157,12 @@ ALWAYS = troubles.ALWAYS | dict.fromkeys(nothing.KINDS)  # the digit that a kind
 
 def said(reading):
     """Return (text, whether it is sure of it) of a reading; text is None if it was refused."""
-    from reading import picture
+    from reading.image import PictureError
     import predict
 
-    if isinstance(reading, picture.PictureError):
+    if isinstance(reading, PictureError):
         return None, False
-    return reading.text, reading.whole >= predict.SURE
+    return reading.text, reading.probability >= predict.SURE
 
 
 def distance(a, b):

@@ -171,7 +171,7 @@ def test_a_saved_drawing_is_read_alike(figure, model, tmp_path):
     press(figure, "s")
     assert figure.texts[1].get_text() == f"saved in {tmp_path / 'drawing.png'}"
     (reading,) = predict.predict_images([tmp_path / "drawing.png"], model)
-    assert reading.digit == 7 and reading.inverted and predict.say(reading) == said(figure)
+    assert reading.text == "7" and reading.inverted and predict.say(reading) == said(figure)
     assert np.array_equal(np.asarray(Image.open(tmp_path / "drawing.png")), drawing(figure))
 
 

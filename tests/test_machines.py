@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
-from reading import picture
+from reading import image as picture
 import predict
 from training import report
 import train

@@ -14,6 +14,7 @@ from PIL import Image
 
 from training import own_pictures
 import predict
+from reading.reader import most_prominent
 from training import recipes
 from training.soap import SOAP
 from training import report
@@ -72,7 +73,7 @@ def test_the_correct_ones_are_counted_as_they_are_read(data, fours, seven, model
     put(fours[:4], data / "mine")
     wanted = [(7, data / "mine" / "7" / f"{i}.png") for i in range(2)] + [(4, data / "mine" / "4" / f"{i}.png") for i in range(4)]
     readings = predict.predict_images([path for _, path in wanted], model)
-    correct = sum(getattr(reading, "digit", None) == digit for reading, (digit, _) in zip(readings, wanted))
+    correct = sum(getattr(reading, "text", None) == str(digit) for reading, (digit, _) in zip(readings, wanted))
     pictures_there = [own_pictures.Picture(path, digit, None) for digit, path in wanted]
     gone = own_pictures.Picture(tmp_path / "gone.png", 4, None)
     assert own_pictures.count_correct([*pictures_there, gone], model, "cpu") == correct
@@ -212,8 +213,8 @@ def test_a_picture_is_framed_as_it_will_be_read(model, kind):
     """Without a network, but hardly ever in another way than with one that reads it rightly."""
     images, labels = pictures.make(kind, 25, seed=1)
     readings = predict.predict_images(images, model)
-    differences = [np.abs(own_pictures.normalize(image, label)[0].astype(float) - predict.number.most_prominent(reading.digits).view).mean()
-                   for image, label, reading in zip(images, labels, readings) if getattr(reading, "digit", None) == label]
+    differences = [np.abs(own_pictures.normalize(image, label)[0].astype(float) - most_prominent(reading.digits).view).mean()
+                   for image, label, reading in zip(images, labels, readings) if getattr(reading, "text", None) == str(label)]
     assert len(differences) > 20 and np.mean(np.array(differences) < 3) >= 0.85
 
 

@@ -42,13 +42,13 @@ def test_digits_of_a_line_touch_if_they_are_told_to(touching):
 
 
 def test_the_score_tells_right_refused_and_misled_apart():
-    from reading import picture
-    import predict
+    from reading.image import NoDigit
+    from reading.reader import Reading
 
     def reading(text, probability):
-        return predict.Reading(int(text[0]), probability, [], False, (0, 0, 1, 1), None, text, probability, [])
+        return Reading([], text, probability, False, "")
 
-    answers = [reading("1", 0.9), reading("2", 0.9), reading("3", 0.5), picture.NoDigit("no digit found")]
+    answers = [reading("1", 0.9), reading("2", 0.9), reading("3", 0.5), NoDigit("no digit found")]
     assert pictures.score(answers, ["1", "7", "7", "7"]) == (25, 25, 25, 75)
     assert pictures.score(answers, [None] * 4) == (50, 25, 50, 0)  # refused or unsure is right where there is no digit
     assert pictures.score(answers, [""] * 4) == (25, 25, 50, 0)  # an empty page has to be refused

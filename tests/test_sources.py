@@ -14,7 +14,7 @@ from PIL import Image
 import predict
 from reading import sources
 import utils
-from reading.picture import PictureError
+from reading.image import PictureError
 
 try:
     import resource

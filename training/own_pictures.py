@@ -16,8 +16,8 @@ import numpy as np
 import torch
 
 import utils
-from reading import number, picture
-from reading.picture import PictureError
+from reading.image import PictureError, open_picture
+from reading.reader import CLEAR, most_prominent, read_picture
 from reading.sources import SUFFIXES, list_folder
 from training import data
 from utils import LeNetError
@@ -31,31 +31,17 @@ SEVERAL = "seems to show several digits: only the most prominent one is learnt"
 # ----------------------------------------------------------------------------------------------------
 # One picture
 
-def find_digits(image, judge):
-    """Return the digits, a list of number.Found, in a PIL image. Raises NoDigit if there is none.
-
-    judge(views) returns the probabilities, float (N, 10), of views, a list of uint8 (28, 28).
-    """
-    reading = number.read_picture(image)
-    try:
-        views = next(reading)
-        while True:
-            views = reading.send(judge(views))
-    except StopIteration as stop:
-        return stop.value.digits
-
-
 def normalize(source, digit):
     """Return (the most prominent digit in a picture, uint8 (28, 28), the number of digits in it).
 
-    source: anything that picture.open_picture() takes. Raises PictureError.
+    source: anything that image.open_picture() takes. Raises PictureError.
     """
-    image = picture.open_picture(source)
-    for p in (1, number.CLEAR):  # when in doubt, strokes that stand apart may be one digit; this is slow
-        digits = find_digits(image, lambda views: np.tile(p * np.eye(10)[digit], (len(views), 1)))
+    image = open_picture(source)
+    for p in (1, CLEAR):  # when in doubt, strokes that stand apart may be one digit; this is slow
+        digits = read_picture(image, lambda views: np.tile(p * np.eye(10)[digit], (len(views), 1))).digits
         if len(digits) == 1:
             break
-    return number.most_prominent(digits).view, len(digits)
+    return most_prominent(digits).view, len(digits)
 
 
 def keep(file, suffix, digit, folder):
@@ -141,8 +127,8 @@ def count_correct(pictures, model, device):
     n_correct = 0
     for each in pictures:
         try:
-            digits = find_digits(picture.open_picture(each.path), judge)
-            n_correct += number.most_prominent(digits).digit == each.digit
+            digits = read_picture(open_picture(each.path), judge).digits
+            n_correct += most_prominent(digits).digit == each.digit
         except PictureError:  # no digit found; or the file has gone meanwhile
             pass
     return n_correct

@@ -1,4 +1,4 @@
-"""number.py tells digits in ink, and in which order they are read."""
+"""reading/ finds digits in ink, and the order in which they are read."""
 
 import itertools
 
@@ -10,11 +10,10 @@ import pictures
 import pytest
 from PIL import Image, ImageOps
 
-from reading import groups
-from reading import number
-from reading import pieces
+from reading import candidates, lines, reader, segments
 import predict
-from reading.picture import Look, PictureError
+from reading.binarize import Hypothesis
+from reading.image import PictureError
 from strokes import tight
 
 
@@ -38,6 +37,7 @@ def some():
     return [digits[labels.index(i)] for i in range(10)]
 
 
+@pytest.mark.slow
 def test_numbers_as_people_write_them(model):
     """Six pages of a kind are few: no kind may fail, and their mean is some points below what two seeds gave."""
     exact, digits = {}, {}  # in %
@@ -74,14 +74,7 @@ def test_boxes_lie_on_their_digits(model, some):
     (reading,) = predict.predict_images([page], model)
     centres = [(found.box[0] + found.box[2]) / 2 * page.width for found in reading.digits]
     assert centres == pytest.approx([16 + 48, 16 + 48 + 112], abs=15)
-    assert reading.whole == pytest.approx(np.prod([found.probability for found in reading.digits]))
-
-
-def test_what_is_left_out_makes_a_reading_unsure():
-    found = number.Found(7, 1.0, np.eye(10)[7], (0.4, 0.4, 0.6, 0.6), 0, None, 100.0)
-    wholes = [number.completeness(number.Page([found], False, number.rate([found], 100 + more), "", 0.0)) for more in range(0, 900, 50)]
-    assert wholes[0] == 1 and wholes == sorted(wholes, reverse=True) and wholes[-1] < 0.2
-    assert number.completeness(number.Page([found], False, number.rate([found], 100), "", 0.6)) < predict.SURE  # is it written?
+    assert reading.probability == pytest.approx(np.prod([found.probability for found in reading.digits]))
 
 
 @pytest.mark.parametrize("size", [50, 80, 110])
@@ -92,9 +85,10 @@ def test_other_ink_makes_a_number_unsure(model, some, size):
     corners = np.stack([page.shape[1] - size + 0.6 * size * turns.real, page.shape[0] / 2 + 0.6 * size * turns.imag], axis=1)
     beside = cv2.polylines(page.copy(), [corners.astype(int)], True, 30, 5)
     plain, reading = predict.predict_images([page, beside], model)
-    assert plain.whole >= predict.SURE > reading.whole, (plain.text, reading.text, reading.whole)
+    assert plain.probability >= predict.SURE > reading.probability, (plain.text, reading.text, reading.probability)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("narrow, floor", [(0.9, 0.7), (0.75, 0.55), (0.65, 0.55)])
 def test_two_digits_that_touch_are_read_where_nothing_else_is(model, some, narrow, floor):
     """How high a digit is, only the pair itself tells; it may be no wider than that, if the digits are narrow."""
@@ -111,9 +105,9 @@ def test_two_digits_that_touch_are_read_where_nothing_else_is(model, some, narro
 
 @pytest.mark.parametrize("flat", [1.0, 1.5, 1.75])
 def test_a_flat_digit_has_a_digits_proportions_and_two_side_by_side_have_not(flat):
-    assert groups.has_proportions((0, 0, 60 * flat, 60), 60)
-    assert groups.has_proportions((0, 0, 40 * flat, 40), 60)  # of a line whose other digits are higher
-    assert not groups.has_proportions((0, 0, 120, 60), 60)
+    assert candidates.has_proportions((0, 0, 60 * flat, 60), 60)
+    assert candidates.has_proportions((0, 0, 40 * flat, 40), 60)  # of a line whose other digits are higher
+    assert not candidates.has_proportions((0, 0, 120, 60), 60)
 
 
 # Lines
@@ -125,8 +119,8 @@ def test_lines_do_not_depend_on_the_order_of_pieces(slope):
     box = np.concatenate([centre - (15, 25), centre + (15, 25)], axis=1)
     for seed in range(5):
         order = np.random.default_rng(seed).permutation(len(box))
-        lines = number.order_lines(box[order])
-        assert [[order[i] for i in line] for line in lines] == [list(range(8 * row, 8 * row + 8)) for row in range(3)]
+        found = lines.order_lines(box[order])
+        assert [[order[i] for i in line] for line in found] == [list(range(8 * row, 8 * row + 8)) for row in range(3)]
 
 
 @pytest.mark.parametrize("quarters", [1, 2, 3])
@@ -136,7 +130,7 @@ def test_a_box_is_turned_back(quarters):
     turned = np.rot90(array, quarters)
     rows, columns = np.nonzero(turned.any(1))[0], np.nonzero(turned.any(0))[0]
     box = columns[0] / turned.shape[1], rows[0] / turned.shape[0], (columns[-1] + 1) / turned.shape[1], (rows[-1] + 1) / turned.shape[0]
-    assert number.turn_back(box, quarters) == pytest.approx((20 / 60, 5 / 40, 50 / 60, 10 / 40))
+    assert reader.turn_back(box, quarters) == pytest.approx((20 / 60, 5 / 40, 50 / 60, 10 / 40))
 
 
 # The choice
@@ -147,7 +141,7 @@ def test_the_cheapest_cover_is_the_cheapest(seed):
     members = frozenset(range(5))
     sets = [(frozenset(c), i) for i, c in enumerate(c for n in (1, 2, 3) for c in itertools.combinations(range(5), n))]
     costs, skip = rng.uniform(0, 3, len(sets)), rng.uniform(0, 2, 5)
-    price, taken = groups.cheapest_cover(members, sets, costs, skip)
+    price, taken = candidates.cheapest_cover(members, sets, costs, skip)
 
     def cheapest(rest):  # by brute force
         if not rest:
@@ -158,11 +152,11 @@ def test_the_cheapest_cover_is_the_cheapest(seed):
 
     covered = [j for i in taken for j in sets[i][0]]
     assert len(covered) == len(set(covered)) and price == pytest.approx(cheapest(members))
-    assert groups.thriftiest_cover(members, sets, costs, skip)[0] >= price - 1e-9
+    assert candidates.greedy_cover(members, sets, costs, skip)[0] >= price - 1e-9
 
 
 def look_at(ink):
-    return Look(ink, ink > 0.5, 1.0, True, None, "")
+    return Hypothesis(ink, ink > 0.5, 1.0, True, None, "")
 
 
 def test_a_form_s_line_counts_less_than_a_digit_and_so_does_a_smudge_but_not_in_a_small_picture():
@@ -170,19 +164,19 @@ def test_a_form_s_line_counts_less_than_a_digit_and_so_does_a_smudge_but_not_in_
     ink[60:140, 60:75] = ink[60:140, 120:135] = 1  # strokes
     line = ink.copy()
     line[5:195, 180:184] = 1
-    assert pieces.find_pieces(look_at(line)).worth.tolist() == [1, 1, 1]
+    assert segments.find_segments(look_at(line)).worth.tolist() == [1, 1, 1]
     soft = cv2.GaussianBlur(ink, (0, 0), 8)
     soft = np.maximum(soft / soft.max(), ink * (np.arange(200) < 100))  # one sharp, one a smudge
-    sharp, smudge = sorted(pieces.find_pieces(look_at(soft)).worth.tolist(), reverse=True)
+    sharp, smudge = sorted(segments.find_segments(look_at(soft)).worth.tolist(), reverse=True)
     assert sharp > 2 * smudge
-    assert pieces.find_pieces(look_at(soft[50:150, 50:150])).worth.tolist() == [1, 1]
+    assert segments.find_segments(look_at(soft[50:150, 50:150])).worth.tolist() == [1, 1]
 
 
 def test_the_cheapest_cover_of_a_long_line_is_found():
     """A line of forty digits, near one another: what is left of it from left to right is nearly always the same."""
     sets = [(frozenset(range(i, i + n)), 4 * i + n - 1) for i in range(40) for n in (1, 2, 3, 4) if i + n <= 40]
     costs, skip = np.random.default_rng(0).uniform(0, 3, 160), np.full(40, 2.0)
-    price, _ = groups.cheapest_cover(frozenset(range(40)), sets, costs, skip)
+    price, _ = candidates.cheapest_cover(frozenset(range(40)), sets, costs, skip)
     best = [0.0]
     for i in range(40):
         best.append(min([best[i] + 2] + [best[min(s)] + costs[k] for s, k in sets if max(s) == i]))
@@ -197,7 +191,7 @@ def test_a_cut_follows_the_valley_between_two_strokes(lean):
         cv2.line(ink, (x - lean, 5), (x + lean, 55), 1, 7)
     strokes = ink.copy()
     cv2.line(ink, (25, 30), (62, 30), 1, 4)
-    (cuts,) = pieces.find_cuts([ink.astype(np.float32)])
+    (cuts,) = segments.find_cuts([ink.astype(np.float32)])
     right = np.arange(90) > cuts[0][:, None]
     _, stroke = cv2.connectedComponents(strokes)
     assert sorted(right[stroke == i].mean() for i in (1, 2)) == [0, 1]
@@ -210,7 +204,7 @@ def test_ink_too_faint_for_a_look_counts_if_it_has_a_digits_size():
     faint[60:140, 120:135] = 0.4
     speck = ink.copy()
     speck[60:70, 120:130] = 0.4
-    alone, with_faint, with_speck = (groups.find_candidates(look_at(each)).ink for each in (ink, faint, speck))
+    alone, with_faint, with_speck = (candidates.find_candidates(look_at(each)).ink for each in (ink, faint, speck))
     assert alone == with_speck < with_faint
 
 
@@ -236,40 +230,14 @@ def test_a_stroke_is_not_doubtful_and_falling_light_is(noise):
     for ink in (stroke, 0.2 * light):
         ink = np.maximum(ink + grain, 0).astype(np.float32)
         look = look_at(ink)._replace(level=float(ink.max()), mask=ink > 0.5 * ink.max(), noise=noise)
-        found = pieces.find_pieces(look)
-        doubts.append(pieces.doubt_of(look, found, [int(found.mass.argmax())]))
+        found = segments.find_segments(look)
+        doubts.append(segments.doubt_of(look, found, [int(found.mass.argmax())]))
     assert doubts[0] < 0.25 < 2 * doubts[0] + 0.3 < doubts[1]
 
 
+@pytest.mark.slow
 def test_an_empty_page_is_refused(model):
     kinds = {nothing.blank_page: 0.8, nothing.noise: 0.9, nothing.empty_ruled: 0.4}
     for kind, floor in kinds.items():
         readings = predict.predict_images(pictures.make(kind, 10, seed=0)[0], model)
         assert np.mean([isinstance(r, PictureError) for r in readings]) >= floor, kind.__name__
-
-
-@pytest.mark.parametrize("doubt", [0.0, 0.2, 0.4])
-@pytest.mark.parametrize("score", [0.1, 0.35, 0.5])
-def test_what_would_be_refused_gives_way_to_the_other_ink(monkeypatch, score, doubt):
-    """Whether it is the score that is low or the doubt that is great, light ink on dark paper, say, is then what is read."""
-    found = number.Found(7, 1.0, np.eye(10)[7], (0.4, 0.4, 0.6, 0.6), 0, None, 100.0)
-    first, other = (number.Page([found], inverted, *rest) for inverted, rest in ((True, (score, "", doubt)), (False, (0.75, "", 0.1))))
-
-    def read_upright(see, full, invert):
-        yield []
-        return first if invert is None else other
-
-    monkeypatch.setattr(number, "read_upright", read_upright)
-    if score < number.POOR and score - doubt < number.LEAST:
-        assert run_reader(number.read_picture(Image.new("L", (100, 100)))) is other
-    elif score >= number.POOR > doubt and score - doubt >= number.LEAST:
-        assert run_reader(number.read_picture(Image.new("L", (100, 100)))) is first
-
-
-def run_reader(reader):
-    """Return what a generator returns that is sent nothing."""
-    try:
-        while True:
-            next(reader)
-    except StopIteration as stop:
-        return stop.value

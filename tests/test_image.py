@@ -1,4 +1,4 @@
-"""picture.py opens what people send, finds and frames the digit in it, and says so when there is none."""
+"""reading/ opens what people send, finds and frames the digit in it, and says so when there is none."""
 
 import io
 import json
@@ -10,9 +10,10 @@ import pictures
 import pytest
 from PIL import Image, ImageDraw, ImageOps
 
-from reading import picture
+from reading import binarize, image as picture
 import predict
-from reading import restore
+from reading.normalize import normalize_digit, stroke_width
+from reading.reader import Reading
 
 
 def encodings(image):
@@ -58,7 +59,7 @@ def wide(image):
 def test_every_encoding(model, seven):
     names, files = zip(*encodings(seven))
     for name, reading in zip(names, predict.predict_images(files, model)):
-        assert isinstance(reading, predict.Reading) and reading.digit == 7, f"{name}: {reading}"
+        assert isinstance(reading, Reading) and reading.text == "7", f"{name}: {reading}"
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -101,7 +102,7 @@ def test_a_tiny_picture_is_read_or_refused(model, size):
     rng = np.random.default_rng(0)
     for _ in range(20):
         (reading,) = predict.predict_images([pictures.to_image(rng.random((*size, 3)))], model)
-        assert isinstance(reading, (predict.Reading, picture.NoDigit))
+        assert isinstance(reading, (Reading, picture.NoDigit))
 
 
 def test_a_transparent_picture_without_ink_is_refused(model):
@@ -112,7 +113,7 @@ def test_a_transparent_picture_without_ink_is_refused(model):
 # The steps of the chain
 
 def first_look(image):
-    return next(picture.looks(picture.to_array(image)))
+    return next(binarize.binarize(picture.to_array(image)))
 
 
 def test_paper_in_falling_light_becomes_even():
@@ -120,7 +121,7 @@ def test_paper_in_falling_light_becomes_even():
     y, x = np.mgrid[-1:1:100j, -1:1:120j]
     page = (0.8 - 0.2 * x + 0.1 * y - 0.1 * x * y - 0.05 * y * y)[..., None] + rng.normal(0, 0.002, (100, 120, 3))
     page[40:60, 50:55] -= 0.5
-    difference, _ = restore.subtract_paper(page.astype(np.float32), 0.5)
+    difference, _ = binarize.subtract_paper(page.astype(np.float32), 0.5)
     assert np.abs(difference[10:30]).max() < 0.05
     assert difference[45:55, 51:54].mean() == pytest.approx(-0.5, abs=0.04)
 
@@ -129,7 +130,7 @@ def test_the_edge_of_a_shadow_is_no_ink():
     page = np.full((120, 160, 3), 0.9, dtype=np.float32)
     page[:, 90:] *= 0.55
     page[50:70, 40:46] = 0.2
-    difference, light = restore.subtract_paper(page, 0.5)
+    difference, light = binarize.subtract_paper(page, 0.5)
     assert np.abs(np.delete(difference, np.s_[35:51], axis=1)).max() < 0.05 and difference[55:65, 42:44].max() < -0.6
     assert light[60, 150] == pytest.approx(0.55, abs=0.02) and light[60, 10] == 1
 
@@ -142,7 +143,7 @@ def test_ruling_is_taken_out_and_strokes_stay(slope):
     cv2.line(strokes, (150, 60), (140, 110), 1, 5)
     mask = (ruled | strokes).astype(bool)
     for turn in (lambda a: a, lambda a: np.ascontiguousarray(a.T)):
-        lines = picture.find_ruling(turn(mask), 120)
+        lines = binarize.find_ruling(turn(mask), 120)
         assert (lines & turn(ruled).astype(bool)).sum() > 0.9 * ruled.sum() and not (lines & turn(strokes).astype(bool)).any()
 
 
@@ -178,7 +179,7 @@ def test_frame_is_mnists():
         original = (255 * digit).astype(np.uint8)
         big = Image.fromarray(original).resize((140, 140), Image.Resampling.BICUBIC)
         look = first_look(ImageOps.expand(big, 30))
-        framed = picture.frame(look.ink, look.mask, look.level).astype(float)
+        framed = normalize_digit(look.ink, look.mask, look.level).astype(float)
         mass = framed / framed.sum()
         centre = (mass.sum(1) @ np.arange(28), mass.sum(0) @ np.arange(28))
         assert centre == pytest.approx((13.5, 13.5), abs=0.75)
@@ -189,8 +190,8 @@ def test_thin_strokes_are_widened(seven):
     thin = Image.new("L", (400, 400), 255)
     ImageDraw.Draw(thin).line([(100, 100), (300, 100), (180, 330)], fill=0, width=2)
     look = first_look(thin)
-    framed = picture.frame(look.ink, look.mask, look.level)
-    assert picture.stroke_width(framed > 100) > 1.7
+    framed = normalize_digit(look.ink, look.mask, look.level)
+    assert stroke_width(framed > 100) > 1.7
 
 
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may read everything")
@@ -265,7 +266,7 @@ def test_a_later_page_that_is_damaged_does_not_matter(model, pages, kind):
     path = pages(f"cut.{kind}", 3)
     path.write_bytes(path.read_bytes()[:-60])
     (reading,) = predict.predict_images([path], model)
-    assert reading.digit == 7
+    assert reading.text == "7"
 
 
 def test_a_picture_within_a_phone_s_picture_is_no_page(model, pages, seven):
@@ -280,5 +281,5 @@ def test_grain_is_measured_beside_strokes_and_in_falling_light(channels, noise):
     page = np.linspace(0.6, 0.9, 200)[:, None, None] + noise * np.random.default_rng(0).standard_normal((200, 200, 1))
     page[50:150, 90:110] -= 0.5
     page = np.broadcast_to(page, (200, 200, channels)).astype(np.float32)
-    assert picture.grain(page) / np.sqrt(channels) == pytest.approx(noise, rel=0.15)
-    assert picture.grain(np.zeros((5, 2, channels), np.float32)) == 0
+    assert binarize.grain(page) / np.sqrt(channels) == pytest.approx(noise, rel=0.15)
+    assert binarize.grain(np.zeros((5, 2, channels), np.float32)) == 0

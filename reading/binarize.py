@@ -1,0 +1,182 @@
+"""From an array to ink: the ways in which a picture's pixels may be divided into ink and paper.
+
+    for hypothesis in binarize(array):    a Hypothesis: ink, a mask of what counts as ink, ...
+        ...
+
+Ink is what differs from the paper around it, so any ink is read on any paper. How large the paper
+around a pixel is, how faint ink may be, and whether ruled lines are ink, a picture does not say:
+each answer is a hypothesis, and candidates.py and reader.py find out which one explains it.
+"""
+
+import math
+from collections import namedtuple
+
+import cv2
+import numpy as np
+
+from reading.image import LUMA
+from reading.normalize import quantile
+
+PAPER_SIZE = 96  # pixels on the picture's long side when paper is estimated: it has no detail
+PURE_NOISE = 3.5  # standard deviations: noise by itself reaches as far, at a pixel in a thousand
+MIN_CONTRAST = 0.04  # of the strongest ink, 0..1: below is the noise of blank paper
+SMALL = 64  # pixels: a picture as small may be full of strokes
+SHARES = 0.5, 0.25, 1.0  # of the picture's short side: how large the paper around a pixel is
+THRESHOLDS = {"half of full ink or more": 0.5, "a third or more": 0.3, "faint ink too": 0.2}
+
+Hypothesis = namedtuple("Hypothesis", "ink mask level inverted lines name noise", defaults=[0.0])
+Hypothesis.__doc__ = """One way to binarize a picture.
+
+ink: float32 (H, W), how far a pixel is from its paper, 0 paper; mask: bool (H, W), what counts as
+ink; level: float, the strength of full ink; inverted: True if ink is darker than its paper; lines:
+bool (H, W), the ruled lines that were taken out of mask, or None; name: str, in words, for people;
+noise: float, the paper's grain in the unit of level.
+"""
+
+
+def binarize(array, invert=None, shares=SHARES, length=None):
+    """Yield each Hypothesis of array, float (H, W, C): the likely ones first, without lines last.
+
+    shares: of subtract_paper(); one in which the picture is blank is left out. length: in pixels,
+    that of the shortest ruled line. invert: as in find_ink().
+    """
+    length = length or max(10, int(0.4 * min(array.shape[:2])))
+    noise = 0.0 if max(array.shape[:2]) <= SMALL else grain(array)
+    found = []
+    for share in shares:
+        difference, light = subtract_paper(array, share)
+        ink, inverted = find_ink(difference, invert)
+        if inverted:
+            ink = ink / np.maximum(light, 0.4)  # in a shadow the ink's contrast is less, too
+        level = quantile(ink, 0.999)
+        if level < max(MIN_CONTRAST, PURE_NOISE * noise):
+            continue
+        what = f"what is {'darker' if inverted else 'lighter'} than the paper within {share:.2g}"
+        for how, mask in zip(THRESHOLDS, find_masks(ink / level)):
+            name = f"{what} of the picture; {how}"
+            found.append(Hypothesis(ink, mask, level, inverted, None, name, noise))
+            yield found[-1]
+    for first in range(0, len(found), len(THRESHOLDS)):
+        lines = find_ruling(found[first + 1].mask, length)
+        for each in found[first:first + len(THRESHOLDS)]:
+            ruled = lines & each.mask
+            if np.count_nonzero(ruled) > 0.05 * np.count_nonzero(each.mask):
+                yield each._replace(mask=each.mask & ~lines, lines=ruled,
+                                    name=f"{each.name}; without ruled lines")
+
+
+def subtract_paper(array, share):
+    """Return (array minus the paper around each pixel, how much light falls on it, (H, W)).
+
+    Paper is the median of a square neighbourhood whose side is `share` of the picture's short one:
+    a median follows falling light, but also the edge of a hard shadow or of a sheet on a table,
+    where a smooth surface can't. Right at such an edge anything between the two levels is paper.
+    The light is 1 on the lightest paper and less in a shadow. array: float (H, W, C).
+    """
+    height, width, channels = array.shape
+    scale = min(1, PAPER_SIZE / max(height, width))
+    size = max(3, round(scale * width)), max(3, round(scale * height))
+    small = cv2.resize(array, size, interpolation=cv2.INTER_AREA).reshape(*size[::-1], channels)
+    reach = max(3, int(share * min(size))) | 1
+    paper = cv2.medianBlur((255 * small + 0.5).astype(np.uint8), reach)
+    ends = [edge(paper, np.ones((3, 3), np.uint8)).astype(np.float32) / 255
+            for edge in (cv2.erode, cv2.dilate)]
+    lowest, highest = (cv2.resize(end, (width, height)).reshape(array.shape) for end in ends)
+    brightness = ends[1].reshape(small.shape).mean(axis=2)
+    light = brightness / max(np.quantile(brightness, 0.9, method="lower"), 1e-6)
+    paper = cv2.min(cv2.max(array, lowest), highest).reshape(array.shape)
+    return array - paper, cv2.resize(np.minimum(light, 1), (width, height))
+
+
+def find_ink(difference, invert=None):
+    """Return (ink, inverted): ink float (H, W), 0 paper; inverted True if ink is the darker one.
+
+    difference, float (H, W, C), is the picture without its paper. Ink is the distance from paper
+    along the colour axis on which the strongest differences lie, so that red on green of the same
+    lightness is ink too. Which end of the axis is ink is decided by the stronger side, or by
+    invert (True: ink is the darker one).
+    """
+    channels = difference.shape[2]
+    if channels == 1:
+        axis = np.ones(1, dtype=np.float32)
+        along = difference[..., 0]
+    else:
+        pixels = difference.reshape(-1, channels)
+        strength = along_axis(difference * difference).ravel()
+        strong = pixels[np.flatnonzero(strength >= quantile(strength, 0.98))]
+        axis = np.linalg.eigh(strong.T @ strong)[1][:, -1].astype(np.float32)
+        along = along_axis(difference, axis)
+    darker = axis.sum() if channels == 1 else axis @ LUMA
+    if invert is not None:
+        sign = 1.0 if (darker < 0) == invert else -1.0
+    else:
+        sign = 1.0 if np.vdot(along, np.abs(along)) >= 0 else -1.0
+    return np.maximum(sign * along, 0), bool(sign * darker < 0)
+
+
+def along_axis(array, axis=None):
+    """Return array, float (H, W, C), along an axis of colour, float (C,), or its mean: (H, W)."""
+    if axis is None:
+        axis = np.full(array.shape[2], 1 / array.shape[2], dtype=np.float32)
+    return cv2.transform(array, axis[None])
+
+
+def grain(array):
+    """Return the standard deviation of the noise in array, along a unit vector of colour.
+
+    Taken from the median difference of pixels two apart, side by side or one above the other,
+    whichever is less: strokes are in few places, or run in one direction, and falling light
+    differs by little. array: float (H, W, C).
+    """
+    grey = along_axis(array)
+    apart = [quantile(np.abs(lines[2:] - lines[:-2]), 0.5)
+             for lines in (grey, grey.T) if len(lines) > 2]
+    return math.sqrt(array.shape[2]) * min(apart, default=0.0) / 0.954  # of a normal distribution
+
+
+def find_masks(ink):
+    """Yield what may count as ink, bool (H, W), of ink in units of full ink: the strictest first.
+
+    All ink of half the strength, or of a third; then fainter ink too, where it hangs together with
+    ink of half the strength (hysteresis, as of Canny's edges, 1986): a stroke that fades stays
+    whole, and specks of faint noise stay out.
+    """
+    strict, lenient, faint = THRESHOLDS.values()
+    yield ink > strict
+    yield ink > lenient
+    n, label = cv2.connectedComponents((ink > faint).view(np.uint8), connectivity=8)
+    strong = np.zeros(n, dtype=bool)
+    strong[label[ink > strict]] = True
+    strong[0] = False
+    yield strong[label]
+
+
+def find_ruling(mask, length):
+    """Return bool (H, W): the ruled lines in mask, level or upright, thin runs of that length.
+
+    Where a stroke crosses a line, or stands on it, the run is not thin, and the stroke stays whole.
+    """
+    found = np.zeros(mask.shape, dtype=bool)
+    for turn in (lambda a: a, lambda a: a.T):
+        pixels = np.ascontiguousarray(turn(mask)).view(np.uint8)
+        height, width = pixels.shape
+        if length > width:
+            continue
+        runs = np.zeros_like(pixels)
+        level = cv2.morphologyEx(cv2.dilate(pixels, np.ones((3, 1), np.uint8)), cv2.MORPH_CLOSE,
+                                 np.ones((1, max(3, length // 10)), np.uint8))
+        sums = cv2.reduce(level, 1, cv2.REDUCE_SUM, dtype=cv2.CV_32S)
+        rows = np.flatnonzero(sums >= length // 2)
+        if len(rows):
+            count = cv2.boxFilter(level[rows], cv2.CV_16U, (length, 1), normalize=False,
+                                  borderType=cv2.BORDER_REPLICATE)
+            full = (count == length).view(np.uint8)
+            runs[rows] = cv2.dilate(full, np.ones((1, length), np.uint8))
+        runs &= pixels
+        outline = ((pixels[1:] != pixels[:-1]) & ((runs[1:] | runs[:-1]) > 0)).sum()
+        thick = max(2, round(2 * runs.sum() / max(outline, 1)))
+        if thick < 0.1 * height:
+            upright = np.ones((int(1.8 * thick) + 1, 1), np.uint8)
+            strokes = cv2.morphologyEx(pixels, cv2.MORPH_OPEN, upright)
+            found |= turn((runs & ~strokes).view(bool))
+    return found

@@ -1,0 +1,260 @@
+"""Candidates for digits, and the choice among them (heuristic over-segmentation).
+
+    candidates = find_candidates(hypothesis)    groups of segments that may be a digit, normalized
+    chosen = choose(candidates, p)              the minimum-cost cover, given what the network says
+
+LeCun et al. 1998, section V: a segmentation graph, scored as a whole.
+"""
+
+import math
+from collections import namedtuple
+
+import numpy as np
+
+from reading.binarize import THRESHOLDS
+from reading.normalize import normalize_digit
+from reading.segments import components, edge_weight, find_segments, join, sizes, weighted_median
+
+AT_MOST = 4  # segments in one digit,
+BROKEN = 12  # or this many, if they lie in the box of as few
+MANY_WAYS = 4000  # of what may be left of a cluster of segments: more are a thicket
+SMALLEST = 6  # pixels: no digit that is smaller can be read
+
+SKIP = 2.0  # nats, what it costs to leave out a segment as heavy as the others
+EACH = 0.3  # nats, what a digit costs beyond the network's doubt, so that fewer are better
+# how wide 95 % of MNIST's digits are at most, 0 to 9, in units of their height
+WIDEST = 1.25, 0.8, 1.35, 1.1, 1.1, 1.45, 1.0, 1.1, 1.0, 0.9
+FAINT = 0.6, 0.3  # what fainter ink counts, and the most that it counts, as a share of the ink
+
+Candidates = namedtuple("Candidates", "groups boxes views segments ink")
+Candidates.__doc__ = """Groups of segments of ink that could be a digit.
+
+groups: list of tuples of segments; boxes: int (N, 4), left, top, right, bottom in pixels; views:
+list of uint8 (28, 28), each group normalized; segments: a Segments; ink: float, the mass of all the
+ink that is to be explained.
+"""
+
+
+def find_candidates(hypothesis):
+    """Return the Candidates of a binarize.Hypothesis, or None if there are none."""
+    segments = find_segments(hypothesis)
+    if segments is None:
+        return None
+    least = max(0.3 * segments.height, SMALLEST)
+    origin, parts = segments.origin.tolist(), np.bincount(segments.origin).tolist()
+    found = {group: box for group, box in sorted(find_groups(segments).items())
+             if max(box[2] - box[0], box[3] - box[1]) >= least
+             and count_cut(group, origin, parts) <= 1}
+    if not found:
+        return None
+    groups, boxes = list(found), np.array(list(found.values()))
+    views = [view_group(hypothesis, segments, *item) for item in zip(groups, boxes)]
+    ink = (segments.mass * edge_weight(segments.at_edge)).sum() + 0.5 * segments.bars
+    ink += short_lines(hypothesis, segments.height) + fainter_ink(hypothesis, segments)
+    return Candidates(groups, boxes, views, segments, float(ink))
+
+
+def fainter_ink(hypothesis, segments):
+    """Return how many pixels are too faint to be ink here and yet may be.
+
+    These are what has a digit's size, since a digit may be written with less pressure than the
+    others, and what a thin segment is but a torn part of, since that may be a box's line.
+    """
+    faint = hypothesis.ink > list(THRESHOLDS.values())[1] * hypothesis.level
+    if hypothesis.lines is not None:
+        faint &= ~hypothesis.lines
+    if not (faint & ~hypothesis.mask).any():
+        return 0.0
+    label, box = components(faint)
+    size = sizes(box).max(axis=1)
+    counts = (size > 0.6 * segments.height) & (size < 1.6 * segments.height)
+    counts = np.append(False, counts)
+    counts[np.unique(label[hypothesis.mask])] = False
+    sides = sizes(segments.box)
+    thin = sides.max(axis=1) > 5 * sides.min(axis=1)
+    for i in np.flatnonzero(thin & (sides.max(axis=1) > 0.4 * segments.height)):
+        here = label[segments.label == i + 1].max(initial=0)
+        counts[here] |= here > 0 and sizes(box[here - 1:here]).sum() > 1.3 * sides[i].sum()
+    left_out = np.count_nonzero(counts[label] & ~hypothesis.mask)
+    return min(FAINT[0] * left_out, FAINT[1] * float(segments.mass.sum()))
+
+
+def short_lines(hypothesis, height):
+    """Return how many pixels of ruled lines may be strokes: of short ones that end on the paper."""
+    if hypothesis.lines is None:
+        return 0
+    label, box = components(hypothesis.lines)
+    high, wide = label.shape
+    at_edge = (box[:, :2] == 0).any(axis=1) | (box[:, 2:] == (wide, high)).any(axis=1)
+    short = (sizes(box).max(axis=1) < 2.5 * height) & ~at_edge
+    return int(np.bincount(label.ravel(), minlength=len(box) + 1)[1:][short].sum())
+
+
+def find_groups(segments):
+    """Return {group: its box} of all groups that hang together and have a digit's proportions.
+
+    A group is a sorted tuple of up to AT_MOST segments, or of these with all that was connected
+    with them or lies in their box, up to BROKEN.
+    """
+    single = segments.box.tolist()
+    found = {(i,): box for i, box in enumerate(single)}
+    if len(single) == 1:
+        return found
+    neighbours = [np.flatnonzero(row).tolist() for row in segments.near]
+    latest = found
+    for _ in range(AT_MOST - 1):
+        grown = {}
+        for group, box in latest.items():
+            for j in {j for i in group for j in neighbours[i]}.difference(group):
+                larger = tuple(sorted((*group, j)))
+                if larger not in grown:
+                    grown[larger] = join((box, single[j]))
+        latest = {group: box for group, box in grown.items()
+                  if has_proportions(box, segments.height)}
+        if len(found) + len(latest) > 8 * len(single) + 100:  # a thicket: larger ones are no digits
+            break
+        found |= latest
+    for group in complete(found, segments):
+        box = join(single[i] for i in group)
+        if len(group) <= BROKEN and has_proportions(box, segments.height):
+            found[group] = box
+    return found
+
+
+def complete(groups, segments):
+    """Return the groups, {group: box}, with all parts of their segments and what is in their box.
+
+    For a digit may be broken into many segments.
+    """
+    connected = np.zeros((len(groups), len(segments.box)), dtype=bool)
+    same = segments.origin[:, None] == segments.origin
+    parts = [np.flatnonzero(row).tolist() for row in same]
+    for row, group in zip(connected, groups):
+        row[[part for i in group for part in parts[i]]] = True
+    left, top, right, bottom = np.array(list(groups.values())).T[..., None]
+    x, y = (segments.box[:, i::2].sum(axis=1) / 2 for i in (0, 1))
+    within = (left < x) & (x < right) & (top < y) & (y < bottom)
+    return {tuple(np.flatnonzero(row).tolist()) for row in connected | within}
+
+
+def count_cut(group, origin, parts):
+    """Return of how many connected segments a group holds some of their parts."""
+    ours = [origin[i] for i in group]
+    return sum(ours.count(each) < parts[each] for each in set(ours))
+
+
+def has_proportions(box, height):
+    """Say whether a box may be a digit's, where digits are about so high."""
+    wide, high = box[2] - box[0], box[3] - box[1]
+    return wide <= 1.8 * min(max(high, 0.5 * height), height) and high <= 2.2 * height
+
+
+def view_group(hypothesis, segments, group, box):
+    """Return one group of segments, normalized: uint8 (28, 28)."""
+    left, top, right, bottom = box
+    margin = int(0.15 * max(right - left, bottom - top)) + 3
+    window = (slice(max(top - margin, 0), bottom + margin),
+              slice(max(left - margin, 0), right + margin))
+    here = segments.label[window]
+    mask = here == group[0] + 1
+    for i in group[1:]:
+        mask |= here == i + 1
+    return normalize_digit(hypothesis.ink[window], mask, hypothesis.level)
+
+
+# -------------------------------------------------------------------------------------------------
+# The choice
+
+def shape_cost(box, height, digit):
+    """Return what a digit's shape costs, in nats: its size beside that height, and its width."""
+    wide, high = box[2] - box[0], box[3] - box[1]
+    size = max(wide, high) / height
+    return (6 * max(0, 0.55 - size) + 3 * max(0, size - 1.8)
+            + 4 * max(0, wide / high - WIDEST[digit]))
+
+
+def find_costs(candidates, probabilities):
+    """Return (costs, skip), in nats: of each group as a digit, of each segment that is left out.
+
+    The larger or heavier a segment, the dearer it is to leave out; smudges and edges are cheap.
+    """
+    segments = candidates.segments
+    worth = np.minimum(segments.worth / weighted_median(segments.worth, segments.mass), 1)
+    each = worth.tolist()
+    costs = [-math.log(max(p, 1e-6)) + EACH + 1 - max(each[i] for i in group)
+             + shape_cost(box, segments.height, digit)
+             for group, box, p, digit in zip(
+                 candidates.groups, candidates.boxes.tolist(), probabilities.max(axis=1).tolist(),
+                 probabilities.argmax(axis=1).tolist())]
+    heavy = np.maximum(segments.mass / weighted_median(segments.mass, segments.mass),
+                       sizes(segments.box).max(axis=1) / segments.height)
+    return costs, (worth * SKIP * np.minimum(1.5, heavy) + 0.05).tolist()
+
+
+def choose(candidates, probabilities):
+    """Return the indices of the groups that are digits, sorted: a minimum-cost cover.
+
+    Every segment is part of one digit or left out, in the cheapest way: exactly found, cluster by
+    cluster, unless one is a thicket; then the groups that save most are taken first.
+    probabilities: float (N, 10), the network's, of the views.
+    """
+    near = candidates.segments.near
+    if len(candidates.groups) == len(near) == 1:
+        return [0]
+    costs, skip = find_costs(candidates, probabilities)
+    cluster, chosen = clusters(near), []
+    for c in np.unique(cluster):
+        members = frozenset(np.flatnonzero(cluster == c).tolist())
+        ours = [(frozenset(group), i) for i, group in enumerate(candidates.groups)
+                if group[0] in members]
+        cover = (cheapest_cover(members, ours, costs, skip)
+                 or greedy_cover(members, ours, costs, skip))
+        chosen += cover[1]
+    return sorted(chosen)
+
+
+def clusters(near):
+    """Return int (N,), the number of the cluster of each, of a symmetric bool matrix (N, N)."""
+    cluster = np.arange(len(near))
+    for i, j in zip(*np.nonzero(np.triu(near))):
+        if cluster[i] != cluster[j]:
+            cluster[cluster == max(cluster[i], cluster[j])] = min(cluster[i], cluster[j])
+    return cluster
+
+
+def cheapest_cover(members, groups, costs, skip):
+    """Return (cost, [index of each group taken]) of the cheapest way to take or leave members.
+
+    None if there are too many ways. Segments are numbered from left to right, so what is left of a
+    line is nearly the same set in most of them.
+    """
+    by_first = {}
+    for group, i in groups:
+        by_first.setdefault(min(group), []).append((group, i))
+    known = {frozenset(): (0.0, ())}
+
+    def best(rest):
+        if rest not in known and len(known) < MANY_WAYS:
+            first = min(rest)
+            cost, taken = best(rest - {first})
+            options = [(cost + skip[first], taken)]
+            for group, i in by_first.get(first, ()):
+                if group <= rest:
+                    cost, taken = best(rest - group)
+                    options.append((cost + costs[i], (*taken, i)))
+            known[rest] = min(options)
+        return known.get(rest, (math.inf, ()))
+
+    cost, taken = best(members)
+    return (cost, list(taken)) if len(known) < MANY_WAYS else None
+
+
+def greedy_cover(members, groups, costs, skip):
+    """Return what cheapest_cover does, nearly, for many members: what saves most is taken first."""
+    rest, cost, taken = set(members), 0.0, []
+    for group, i in sorted(groups, key=lambda each: costs[each[1]] - sum(skip[j] for j in each[0])):
+        if group <= rest and costs[i] < sum(skip[j] for j in group):
+            rest -= group
+            cost += costs[i]
+            taken.append(i)
+    return cost + sum(skip[j] for j in rest), taken

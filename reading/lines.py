@@ -1,0 +1,48 @@
+"""The lines in which digits stand, which may slant, and the order in which they are read."""
+
+import math
+
+import numpy as np
+
+from reading.segments import sizes, weighted_median
+
+
+def order_lines(box):
+    """Return the lines in which boxes (N, 4) stand, from the top, each indices from left to right.
+
+    A line may slant: its slope is the median of the directions from each box to its neighbour on
+    the right.
+    """
+    if len(box) == 1:
+        return [[0]]
+    centre = (box[:, :2] + box[:, 2:]) / 2
+    height = float(np.median(sizes(box).max(axis=1)))
+    slope = find_slope(centre, height)
+    lines = min((split_lines(centre, height, s) for s in {0.0, slope}), key=len)
+    return [sorted(line, key=lambda i: centre[i, 0]) for line in lines]
+
+
+def find_slope(centre, height):
+    """Return the slope of the lines of centres (N, 2) of boxes so high, 0 if it can't be seen."""
+    dx, dy = np.moveaxis(centre[None] - centre[:, None], 2, 0)  # from i to j
+    distance = np.where(dx > 0.15 * height, dx + 2.5 * np.abs(dy), np.inf)
+    slopes, weights = [], []
+    for i, j in enumerate(distance.argmin(axis=1)):
+        mutual = np.isfinite(distance[i, j]) and distance[:, j].argmin() == i
+        if mutual and abs(dy[i, j]) < 1.2 * dx[i, j] and dx[i, j] < 6 * height:
+            slopes.append(dy[i, j] / dx[i, j])
+            weights.append(dx[i, j])
+    slope = weighted_median(np.array(slopes), np.array(weights)) if slopes else 0.0
+    return slope if abs(slope) > 0.03 else 0.0
+
+
+def split_lines(centre, height, slope):
+    """Return the lines, lists of indices from top to bottom, of centres (N, 2) along a slope."""
+    y = (centre[:, 1] - slope * centre[:, 0]) / math.hypot(1, slope)
+    lines = []
+    for i in np.argsort(y, kind="stable"):
+        if lines and y[i] - np.mean(y[lines[-1]]) < 0.6 * height:
+            lines[-1].append(i)
+        else:
+            lines.append([i])
+    return lines

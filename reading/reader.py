@@ -1,0 +1,271 @@
+"""From a picture to its digits, in the order in which they are read.
+
+    reading = read_picture(image, judge)    a Reading; judge(views) asks the network
+
+LeNet-5 was made to read whole numbers, and its paper finds their digits by heuristic
+over-segmentation (LeCun et al. 1998, sections V to VII): cut the ink into segments, let the network
+judge every group of neighbours that could be one digit, and take the cheapest way to account for
+all of them. Several hypotheses of what is ink are tried; the one that explains most of it is kept.
+Nothing here knows a network: judge takes a list of views, uint8 (28, 28), and returns their
+probabilities, float (N, 10).
+"""
+
+import functools
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from reading.binarize import binarize
+from reading.candidates import choose, find_candidates
+from reading.image import NoDigit, to_array
+from reading.lines import order_lines
+from reading.normalize import stretch
+from reading.segments import CUT_OUT, doubt_of, join, sizes
+
+COARSE = 256  # pixels on the long side at first: strokes shaded with a pencil close up
+CLOSER = 512  # when large digits are looked at closer,
+FINE = 1600  # at most, when small ones are
+SMALL = 52  # pixels: digits that are smaller at first are looked at again, closer;
+TALL = 72  # then they are about this tall,
+AROUND = 5  # and looked for as far as this from those found so far, in heights of a digit
+
+CLEAR = 0.9  # share of the ink explained, and least probability of a digit, that end the search
+GOOD = 0.75  # of a score: then large digits are not looked at closer, which costs ten times as much
+ENOUGH = 0.75  # share of the ink explained: a speck is left out of most pictures
+POOR = 0.4  # of a score: then what is lighter than the paper, or darker, may be the ink instead
+LEAST = 0.2  # of a score: digits in noise and empty pages explain hardly any ink
+MANY_DIGITS = 0.15  # what more digits cost a reading, as a share of the ink
+
+
+class Digit(NamedTuple):
+    """One digit that was found."""
+
+    digit: int  # 0..9
+    probability: float  # 0..1
+    probabilities: np.ndarray  # float (10,)
+    box: tuple  # left, top, right, bottom in 0..1 of the picture's sides
+    line: int  # counted from 0
+    view: np.ndarray  # uint8 (28, 28), what the network saw
+    mass: float  # of its ink, in pixels of full ink
+
+
+class Reading(NamedTuple):
+    """What was read in a picture."""
+
+    digits: list  # of Digit, in reading order
+    text: str  # all digits, lines separated by newlines
+    probability: float  # that the text is all that is written, 0..1
+    inverted: bool  # is the ink darker than its paper?
+    hypothesis: str  # how the picture was binarized, in words
+    pages: int = 1  # of the file, of which the first was read
+    score: float = 1.0  # see rate()
+    doubt: float = 0.0  # see segments.doubt_of()
+
+
+def read_picture(image, judge, invert=None):
+    """Return the Reading of a PIL image; raises NoDigit, with the reason, if there is no digit.
+
+    judge: a function of a list of views, uint8 (28, 28), that returns their probabilities, float
+    (N, 10). invert: True if ink is darker than its paper, False if lighter, None to find out.
+    """
+    def see(size, quarters=0):
+        return np.ascontiguousarray(np.rot90(to_array(image, size), quarters))
+
+    full = min(max(image.size), FINE)
+    best = read_upright(see, full, judge, invert)
+    poor = best is not None and LEAST < best.score and (
+        best.score < 0.6 or mean_probability(best) < 0.85)
+    if poor and len(best.digits) >= 4:
+        best = read_sideways(see, full, judge, invert, best)
+    if invert is None and (best is None or best.score < POOR):
+        # what seemed to be ink may be the table round a sheet
+        other = read_upright(see, full, judge, best is None or not best.inverted)
+        least = believed(best) if best else 0.15
+        if other is not None and believed(other) > least + (0.4 if least > 0.3 else 0.25):
+            best = other
+    if best is None or believed(best) < LEAST:
+        blank = next(binarize(see(COARSE), invert), None) is None
+        why = "the picture is blank" if blank else "nothing in it looks like a digit"
+        raise NoDigit(f"no digit found: {why}")
+    probability = math.prod(digit.probability for digit in best.digits) * completeness(best)
+    return best._replace(probability=probability, pages=image.info.get("pages", 1))
+
+
+def read_sideways(see, full, judge, invert, best):
+    """Return the best Reading of a picture that may be stored sideways, and best as it stands."""
+    for quarters in (1, 3):
+        turned = read_upright(functools.partial(see, quarters=quarters), full, judge, invert)
+        if turned is not None and turned.score > best.score + 0.1 and len(turned.digits) >= 3:
+            digits = [digit._replace(box=turn_back(digit.box, quarters))
+                      for digit in turned.digits]
+            best = turned._replace(digits=digits)
+    return best
+
+
+def read_upright(see, full, judge, invert):
+    """Return the Reading of a picture as it stands, or None.
+
+    see(size) is the picture with at most `size` pixels on its long side, float (H, W, C); full is
+    the most that make sense.
+    """
+    shares = (0.5, 0.25, 1.0) if full > CUT_OUT else (1.0, 0.5, 0.25)
+    coarse = see(COARSE)
+    best = read_hypotheses(coarse, judge, invert, shares)
+    height = digit_height(best, coarse.shape[:2]) if best is not None else 0
+    if full <= 1.2 * COARSE or (height >= SMALL and best.score >= GOOD):
+        return best
+    for _ in range(2):  # what is found closer may be small there, too
+        small = best is not None and height < SMALL
+        size = TALL * COARSE / height if small else CLOSER
+        closer = see(int(min(full, FINE, size) if small else min(full, size)))
+        tall = height * max(closer.shape) / COARSE if small else 60
+        place = around(best.digits, closer.shape, tall) if small else None
+        found = read_part(closer, place, tall, judge, invert)
+        least = -1 if best is None else best.score + (-0.05 if small else 0.1)
+        if found is None or found.score <= least:
+            break
+        best, height = found, digit_height(found, coarse.shape[:2])
+        if small or digit_height(found, closer.shape[:2]) > SMALL / 2:
+            break
+    return best
+
+
+def read_part(array, place, tall, judge, invert):
+    """Return the Reading of part of an array, or None.
+
+    place: (left, top, right, bottom) in pixels, or None for all of it; digits are about so tall.
+    """
+    left, top, right, bottom = place or (0, 0, array.shape[1], array.shape[0])
+    part = array[top:bottom, left:right]
+    share = min(0.5, 3 * tall / min(part.shape[:2]))
+    shares = share, max(0.12, share / 2) if share > 0.15 else 2 * share
+    reading = read_hypotheses(part, judge, invert, shares, int(2.5 * tall))
+    if reading is None or place is None:
+        return reading
+    high, wide = array.shape[:2]
+    scale = np.tile(((right - left) / wide, (bottom - top) / high), 2)
+    start = np.tile((left / wide, top / high), 2)
+    digits = [digit._replace(box=tuple((np.array(digit.box) * scale + start).tolist()))
+              for digit in reading.digits]
+    return reading._replace(digits=digits)
+
+
+def around(digits, shape, tall):
+    """Return the box in pixels of the part where small digits, about so tall, and others may be.
+
+    What is far from them tells nothing of their ink, and takes time. shape: the picture's.
+    """
+    high, wide = shape[:2]
+    boxes = np.array([digit.box for digit in digits]) * (wide, high, wide, high)
+    left, top, right, bottom = join(boxes.tolist())
+    margin = AROUND * tall
+    return (max(int(left - margin), 0), max(int(top - margin), 0),
+            min(int(right + margin), wide), min(int(bottom + margin), high))
+
+
+def read_hypotheses(array, judge, invert, *options):
+    """Return the best Reading of an array, float (H, W, C), up to the first clear one, or None."""
+    best, seen, why = None, [], None
+    for hypothesis in binarize(array, invert, *options):
+        mask, level = hypothesis.mask, hypothesis.level
+        if any(np.array_equal(mask, m) and abs(level - v) < 0.1 * level for m, v in seen):
+            continue  # the same segments again
+        seen.append((mask, level))
+        candidates = find_candidates(hypothesis)
+        if candidates is None:
+            continue
+        if array.shape[:2] == (28, 28):  # most likely normalized already: two views are judged
+            p = judge(candidates.views + [stretch(hypothesis.ink)])
+            probabilities = (p[:-1] + p[-1:]) / 2
+        else:
+            probabilities = judge(candidates.views)
+        chosen = choose(candidates, probabilities)
+        reading = make_reading(hypothesis, candidates, probabilities, chosen) if chosen else None
+        if reading is not None and (best is None or reading.score > best.score + 0.05):
+            best = reading
+            segments = [each for i in chosen for each in candidates.groups[i]]
+            why = hypothesis, candidates.segments, segments
+        if is_clear(best):
+            break
+    return best and best._replace(doubt=doubt_of(*why))
+
+
+def make_reading(hypothesis, candidates, probabilities, chosen):
+    """Return the Reading of a hypothesis with the chosen groups, its doubt left open."""
+    segments, box = candidates.segments, candidates.boxes[chosen]
+    mass = np.array([segments.mass[list(candidates.groups[i])].sum() for i in chosen])
+    lines = [line for line in order_lines(box)  # a light one by itself is a speck
+             if len(line) > 1 or len(mass) < 4 or mass[line[0]] > 0.35 * np.median(mass)]
+    high, wide = hypothesis.mask.shape
+    digits = []
+    for n, line in enumerate(lines):
+        for i in line:
+            group, p = list(candidates.groups[chosen[i]]), probabilities[chosen[i]]
+            weight = float((segments.mass * segments.worth)[group].sum())
+            place = tuple(float(edge / side)
+                          for edge, side in zip(box[i], (wide, high, wide, high)))
+            digits.append(Digit(int(p.argmax()), float(p.max()), p, place, n,
+                                candidates.views[chosen[i]], weight))
+    text = "\n".join("".join(str(digit.digit) for digit in digits if digit.line == n)
+                     for n in range(len(lines)))
+    return Reading(digits, text, 0.0, hypothesis.inverted, hypothesis.name,
+                   score=rate(digits, candidates.ink))
+
+
+def rate(digits, ink):
+    """Return how good a reading is: the share of the ink that sure digits explain.
+
+    Less a little for many digits: of two readings that explain the same ink, the one with fewer
+    digits is right, most likely.
+    """
+    explained = sum(digit.mass * digit.probability for digit in digits) / max(ink, 1e-9)
+    return explained - price_of_many(digits)
+
+
+def price_of_many(digits):
+    return MANY_DIGITS * math.log(min(len(digits), 3))
+
+
+def is_clear(reading):
+    """Say whether a reading is so good that no other hypothesis is needed."""
+    return (reading is not None
+            and reading.score + price_of_many(reading.digits) >= CLEAR
+            and min(digit.probability for digit in reading.digits) > CLEAR)
+
+
+def believed(reading):
+    """Return what is left of a reading's score if its doubt is taken from it."""
+    return reading.score - reading.doubt
+
+
+def completeness(reading):
+    """Return how far a reading's digits are all that is written, 0..1.
+
+    It is less if other ink is left out, or if it is doubtful that they are written at all.
+    """
+    explained = believed(reading) + price_of_many(reading.digits)
+    return min(max(explained / ENOUGH, 0), 1)
+
+
+def mean_probability(reading):
+    return sum(digit.probability for digit in reading.digits) / len(reading.digits)
+
+
+def digit_height(reading, shape):
+    """Return the median size of a reading's digits in pixels of a picture of that shape."""
+    boxes = np.array([digit.box for digit in reading.digits])
+    return float(np.median((sizes(boxes) * shape[1::-1]).max(axis=1)))
+
+
+def most_prominent(digits):
+    """Return the one of digits, a list of Digit, that has the most ink and is the surest."""
+    return max(digits, key=lambda digit: digit.mass * digit.probability)
+
+
+def turn_back(box, quarters):
+    """Return a box in 0..1 of a picture turned by quarters, counter-clockwise, in the picture."""
+    for _ in range(quarters):
+        left, top, right, bottom = box
+        box = 1 - bottom, left, 1 - top, right
+    return box

@@ -1,0 +1,285 @@
+"""Segments of ink: connected, and cut where digits may touch; too many rather than too few.
+
+    segments = find_segments(hypothesis)    of a binarize.Hypothesis, without boxes, bars and specks
+
+candidates.py joins them again (heuristic over-segmentation, LeCun et al. 1998, section V).
+"""
+
+from collections import namedtuple
+
+import cv2
+import numpy as np
+
+from reading.normalize import dilate, stroke_width
+
+MANY = 400  # segments: more are noise, or print
+WIDE = 0.6  # of its height: a segment as wide may be two digits that touch,
+ALONE = 0.8  # or this, if no other segment has a digit's height
+ASIDE = 0.02  # of a pixel of ink, what a step aside costs a cut: it is straight where there is none
+CUT_OUT = 160  # pixels: a picture as small was cut out round its digit, and is soft if enlarged
+FADING = 0.3, 0.7  # of the ink at a segment's rim, two pixels farther out: ink, and a smudge
+SQUARE = np.ones((3, 3), np.uint8)
+
+Segments = namedtuple("Segments", "label box mass at_edge worth origin height near bars")
+Segments.__doc__ = """Segments of ink, from left to right.
+
+label: uint16 (H, W), 0 paper, segment i is i + 1; box: int (N, 4): left, top, right, bottom; mass:
+float (N,), in pixels of full ink; at_edge: float (N,), how much of its length lies on the
+picture's edge; worth: float (N,), see find_worth(); origin: int (N,), the connected segment that it
+is, or is a part of; height: float, that of a digit; near: bool (N, N), see find_near(); bars:
+float, the mass of long lines that something may hang on.
+"""
+
+
+def find_segments(hypothesis):
+    """Return the Segments that may be digits or parts of them; None if none or too many."""
+    soft = np.minimum(hypothesis.ink / hypothesis.level, 1)
+    components_, box = components(hypothesis.mask)
+    n = len(box)
+    if n == 0:
+        return None
+    mass = np.bincount(components_.ravel(), soft.ravel(), n + 1)[1:]
+    size, narrow = sizes(box).max(axis=1), sizes(box).min(axis=1)
+    sides = components_[0], components_[-1], components_[:, 0], components_[:, -1]
+    at_edge = np.bincount(np.concatenate(sides), minlength=n + 1)[1:] / size
+    keep = may_be_writing(box, mass, soft.shape)
+    weight = mass * edge_weight(at_edge) * keep
+    if weight.sum() <= 0:
+        return None
+    height = weighted_median(size, weight)
+    bars = mass[(size > 4 * narrow) & ~keep & (narrow > 0.5 * height)].sum()
+    keep &= (size <= 3 * height) & (mass > 0.02 * weighted_median(mass, weight))
+    keep &= (size >= 5) | (mass >= 8)
+    if not keep.any() or keep.sum() > MANY:
+        return None
+    kept = np.flatnonzero(keep)
+    kept = kept[np.argsort(box[kept, 0], kind="stable")]
+    renumber = np.zeros(n + 1, dtype=np.uint16)
+    renumber[kept + 1] = np.arange(1, len(kept) + 1)
+    segments = Segments(renumber[components_], box[kept], mass[kept], at_edge[kept], None,
+                        np.arange(len(kept)), height, None, bars)
+    segments = from_left_to_right(cut_touching(segments, soft))
+    return segments._replace(near=find_near(segments), worth=find_worth(segments, soft))
+
+
+def components(mask):
+    """Return (label, box) of a bool mask's connected parts: int (H, W), 0 for none; (N, 4)."""
+    _, label, stats, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=8)
+    left, top, width, height, _ = stats[1:].T
+    return label, np.stack([left, top, left + width, top + height], axis=1)
+
+
+def sizes(box):
+    """Return int (N, 2): width and height of boxes (N, 4)."""
+    return box[:, 2:] - box[:, :2]
+
+
+def join(boxes):
+    """Return the box (left, top, right, bottom) round boxes, an iterable of such."""
+    left, top, right, bottom = zip(*boxes)
+    return min(left), min(top), max(right), max(bottom)
+
+
+def weighted_median(values, weights):
+    """Return the value below which half of the weight lies."""
+    order = np.argsort(values)
+    total = np.cumsum(weights[order])
+    return float(values[order][np.searchsorted(total, total[-1] / 2)])
+
+
+def from_left_to_right(segments):
+    """Return segments numbered by their left edges."""
+    order = np.argsort(segments.box[:, 0], kind="stable")
+    if (order[1:] > order[:-1]).all():
+        return segments
+    renumber = np.zeros(len(order) + 1, dtype=segments.label.dtype)
+    renumber[order + 1] = np.arange(1, len(order) + 1)
+    box, mass, at_edge, origin = (values[order] for values in (
+        segments.box, segments.mass, segments.at_edge, segments.origin))
+    return segments._replace(label=renumber[segments.label], box=box, mass=mass, at_edge=at_edge,
+                             origin=origin)
+
+
+def may_be_writing(box, mass, shape):
+    """Return bool (N,): no flat bar, not what spans the picture or is drawn round others."""
+    high, wide = shape
+    width, height = sizes(box).T
+    size = np.maximum(width, height)
+    spans = (box[:, 0] == 0) & (box[:, 2] == wide) | (box[:, 1] == 0) & (box[:, 3] == high)
+    keep = (width <= 4 * height) & ~(spans & (size > 4 * np.minimum(width, height)))
+    for i in np.flatnonzero(size > 0.1 * max(shape)) if len(box) > 1 else ():
+        margin = 0.04 * size[i]
+        within = ((box[:, :2] > box[i, :2] + margin) & (box[:, 2:] < box[i, 2:] - margin)).all(1)
+        drawn_round = (within & keep & (size > 0.25 * size[i])).any()  # a box, a circle
+        many = (within & keep & (size > 0.03 * size[i])).sum() >= 3 or within.sum() >= 12
+        table = many and mass[i] < 0.1 * width[i] * height[i]
+        keep[i] &= not (drawn_round or table)
+    return keep
+
+
+def edge_weight(at_edge):
+    """Return how much a segment counts of which so much lies on the edge: a table, a finger."""
+    return np.where(at_edge > 0.35, 0.3, 1)
+
+
+def find_worth(segments, soft):
+    """Return how much each segment counts, float (N,): 1 for ink, less at the edge, for a smudge.
+
+    A pen's stroke ends within a pixel or two: next to its rim there is hardly any ink left. A
+    shadow, a crease or a stain fades slowly. soft: float (H, W), ink in units of full ink.
+    """
+    at_edge = segments.at_edge
+    worth = np.where(at_edge > 1, 0.1, edge_weight(at_edge))  # more than 1: along a whole side
+    if max(soft.shape) <= CUT_OUT:
+        return worth
+    left, top, right, bottom = join(segments.box.tolist())
+    window = slice(max(top - 4, 0), bottom + 4), slice(max(left - 4, 0), right + 4)
+    label, soft, n = segments.label[window], soft[window], len(segments.box)
+    rim = label * (cv2.erode(label, SQUARE) == 0)
+    near = cv2.dilate(label, SQUARE)
+    beyond = cv2.dilate(near, SQUARE, iterations=2) * (near == 0)
+    fading = average(soft, beyond, n) / np.maximum(average(soft, rim, n), 1e-6)
+    return worth * (1 - np.clip((fading - FADING[0]) / (FADING[1] - FADING[0]), 0, 0.9))
+
+
+def average(values, label, n):
+    """Return the mean, float (n,), of values over the pixels with label 1 .. n; 0 if none."""
+    labelled = np.flatnonzero(label != 0)
+    label = label.ravel()[labelled]
+    counts = np.bincount(label, minlength=n + 1)[1:]
+    return np.bincount(label, values.ravel()[labelled], n + 1)[1:] / np.maximum(counts, 1)
+
+
+def doubt_of(hypothesis, segments, chosen):
+    """Return how doubtful it is, 0 .. 4, that the chosen segments of ink are written at all.
+
+    What hardly stands out from the paper's grain may be grain, what goes on faintly beyond its rim
+    falling light, and what lies along the picture's edge its dark corner.
+    """
+    label = segments.label
+    if max(label.shape) <= CUT_OUT:  # strokes are as soft as light, and all lies near the edge
+        return 0.0
+    left, top, right, bottom = join(segments.box[chosen].tolist())
+    window = slice(max(top - 7, 0), bottom + 7), slice(max(left - 7, 0), right + 7)
+    ink = np.isin(label[window], np.array(chosen) + 1).view(np.uint8)
+    soft = np.minimum(hypothesis.ink[window] / hypothesis.level, 1)
+    rim = soft[(ink > 0) & (cv2.erode(ink, SQUARE) == 0)]
+    beyond = soft[dilate(ink, 6) > dilate(ink, 3)]
+    fading = beyond.mean() / rim.mean() if len(rim) and len(beyond) else 0
+    along = np.average(segments.at_edge[chosen], weights=segments.mass[chosen])
+    grain = hypothesis.noise / hypothesis.level
+    return 3 * grain + 2 * max(0, float(fading) - 0.1) + max(0, float(along) - 0.35)
+
+
+def find_near(segments):
+    """Return bool (N, N): segments so near to one another that they may be parts of one digit."""
+    if len(segments.box) == 1:
+        return np.zeros((1, 1), dtype=bool)
+    box, size = segments.box, sizes(segments.box).max(axis=1)
+    apart = np.maximum(box[:, None, :2] - box[None, :, 2:], box[None, :, :2] - box[:, None, 2:])
+    near = apart.max(axis=2) <= 0.3 * np.maximum(size[:, None], size[None, :])
+    np.fill_diagonal(near, False)
+    return near
+
+
+# -------------------------------------------------------------------------------------------------
+# Cuts
+
+def cut_touching(segments, soft):
+    """Return segments, the wide ones cut where digits may touch; each part is one of its own.
+
+    A one takes little room, so beside other digits a segment need not be wider than high to be two.
+    """
+    width, height = sizes(segments.box).T
+    full = (height > 0.5 * segments.height) & (height < 2 * segments.height)
+    wide = np.flatnonzero(full & (width > (WIDE if full.sum() > 1 else ALONE) * height))
+    if len(wide) == 0 or len(wide) > 100:
+        return segments
+    label, box, mass, origin = (segments.label, list(segments.box), list(segments.mass),
+                                list(segments.origin))
+    windows = [(slice(y0, y1), slice(x0, x1)) for x0, y0, x1, y1 in segments.box[wide]]
+    inks = [soft[w] * (label[w] == i + 1) for i, w in zip(wide, windows)]
+    for i, window, cuts in zip(wide, windows, find_cuts(inks)):
+        here = label[window]
+        y, x = np.nonzero(here == i + 1)
+        part = sum((x > cut[y] for cut in cuts), np.zeros(len(x), dtype=int))
+        left, top = box[i][:2]
+        for n, k in enumerate(np.flatnonzero(np.bincount(part))):
+            px, py = x[part == k], y[part == k]
+            each = i if n == 0 else len(box)  # the first part keeps the segment's number
+            if n > 0:
+                box.append(None), mass.append(0), origin.append(i)
+            here[py, px] = each + 1
+            box[each] = np.array([px.min() + left, py.min() + top, px.max() + left + 1,
+                                  py.max() + top + 1])
+            mass[each] = soft[py + top, px + left].sum()
+    return segments._replace(box=np.array(box), mass=np.array(mass), origin=np.array(origin),
+                             at_edge=segments.at_edge[origin])
+
+
+def find_cuts(inks):
+    """Return for each of inks, float (H, W), 0..1, the cuts through it: each row's last column.
+
+    A cut is the path from top to bottom that crosses the least ink (a seam, Avidan and Shamir 2007)
+    of those through one column half-way down; it follows the valley between two digits of which one
+    leans over the other. Each is int (H,), the last column on the left of the cut.
+    """
+    half = max(len(ink) for ink in inks) // 2 + 1
+    halves = np.zeros((len(inks), 2, half, max(ink.shape[1] for ink in inks)))  # edge to middle row
+    for both, ink in zip(halves, inks):
+        middle, (height, width) = len(ink) // 2, ink.shape
+        both[0, half - middle - 1:, :width] = ink[:middle + 1]
+        both[1, half - height + middle:, :width] = ink[:middle - 1 if middle else None:-1]
+    crossed, paths = (values.reshape(len(inks), 2, *values.shape[1:])
+                      for values in best_paths(np.concatenate(halves)))
+    crossed = crossed.sum(axis=1) - halves[:, 0, -1]
+    found = []
+    for ink, (upper, lower), through in zip(inks, paths, crossed):
+        middle, (height, width) = len(ink) // 2, ink.shape
+        lines = np.concatenate([upper[half - middle - 1:],
+                                lower[half - height + middle:-1][::-1]])
+        found.append(choose_cuts(ink > 0, lines[:, :width], through[:width]))
+    return found
+
+
+def best_paths(ink):
+    """Return (crossed, paths) of the paths from the first row of ink to each column of the last.
+
+    A path goes at most a column to either side a row. ink: float (N, H, W); crossed: float (N, W),
+    how much ink the best path crosses; paths: int (N, H, W), its columns.
+    """
+    n, height, width = ink.shape
+    total = np.pad(ink[:, 0], ((0, 0), (1, 1)), constant_values=np.inf)
+    steps = np.zeros((height, n, width), dtype=np.int8)
+    for row in range(1, height):
+        straight, left, right = total[:, 1:-1], total[:, :-2] + ASIDE, total[:, 2:] + ASIDE
+        best = np.minimum(straight, left)
+        steps[row] = np.where(right < best, 1, -(left < straight).view(np.int8))
+        total[:, 1:-1] = np.minimum(best, right) + ink[:, row]
+    paths = np.empty((height, n * width), dtype=int)  # side by side: a column is found by number
+    paths[-1] = np.arange(n * width)
+    for row in range(height - 1, 0, -1):
+        paths[row - 1] = paths[row] + steps[row].ravel()[paths[row]]
+    return total[:, 1:-1], (paths % width).reshape(height, n, width).swapaxes(0, 1)
+
+
+def choose_cuts(mask, lines, through, most=3):
+    """Return the `most` best of lines, a path in each column, that part a mask, each its own way.
+
+    mask: bool (H, W); lines: int (H, W); through: float (W,), how much ink each path crosses.
+    """
+    height, width = mask.shape
+    columns = np.arange(width)
+    inside = (0.1 * height <= columns) & (columns < width - 0.1 * height)
+    columns = columns[inside & (through <= 2.2 * stroke_width(mask))]
+    # how much of mask is left of each cut, row by row
+    at = np.minimum(lines[:, columns], width - 1)
+    left = np.cumsum(mask, axis=1)[np.arange(height)[:, None], at]
+    total = mask.sum()
+    least, cuts = 0.08 * total, []
+    good = (left.sum(axis=0) > least) & (total - left.sum(axis=0) > least)
+    while good.any() and len(cuts) < most:
+        at = np.where(good, through[columns], np.inf).argmin()
+        cuts.append(lines[:, columns[at]])
+        good &= np.abs(left - left[:, at:at + 1]).sum(axis=0) > least
+    return cuts
