@@ -1,6 +1,6 @@
 """LeNet-5, the convolutional network of LeCun, Bottou, Bengio and Haffner (1998).
 
-    Gradient-Based Learning Applied to Document Recognition, Proc. IEEE 86(11), section II.B and figure 2.
+    Gradient-Based Learning Applied to Document Recognition, Proc. IEEE 86(11), section II.B, fig. 2
 
 61,706 parameters, nothing to configure:
 
@@ -9,19 +9,6 @@
 
 import torch
 from torch import nn
-from torch.nn import functional as F
-
-
-class WholeInputConv2d(nn.Conv2d):
-    """A convolution whose kernel is as large as its input: nn.Conv2d's sums, computed as the one matrix product they are.
-
-    That takes a third of the time. In the channels-last layout, which training uses, both permutations cost nothing. Tools that
-    know nn's own layers only, static quantisation say, are content with nn.Conv2d(16, 120, 5): it takes the same state dict.
-    """
-
-    def forward(self, x):
-        x, weight = x.permute(0, 2, 3, 1).flatten(1), self.weight.permute(0, 2, 3, 1).flatten(1)
-        return F.linear(x, weight, self.bias)[:, :, None, None]
 
 
 class LeNet5(nn.Module):
@@ -39,40 +26,44 @@ class LeNet5(nn.Module):
                                                           total                  61,706
 
     Where this differs from the paper, and why:
-    - C3 sees all six maps of S2. The 1998 table of connections (60 of 96) was there to save multiplications and
-      to break symmetry; random initialisation does the latter and today's convolutions make the former slower.
-    - S2 and S4 are plain averages. The paper adds a trainable gain and bias per map and a sigmoid; the convolution
-      that follows can express gain and bias itself.
-    - tanh(x) in place of 1.7159 tanh(2x/3): the scaling suits targets of +-1, which the next point does away with.
-    - The output is linear and meant for softmax and cross entropy, in place of Euclidean radial basis functions on
-      hand-drawn 7x12 bitmaps: it gives probabilities and needs no penalty against collapsing centres.
+    - C3 sees all six maps of S2. The 1998 table of connections (60 of 96) was there to save
+      multiplications and to break symmetry; random initialisation does the latter, and today's
+      convolutions make the former slower.
+    - S2 and S4 are plain averages. The paper adds a trainable gain and bias per map and a sigmoid;
+      the convolution that follows can express gain and bias itself.
+    - tanh(x) in place of 1.7159 tanh(2x/3): the scaling suits targets of +-1, which the next point
+      does away with.
+    - The output is linear and meant for softmax and cross entropy, in place of Euclidean radial
+      basis functions on hand-drawn 7x12 bitmaps: it gives probabilities and needs no penalty
+      against collapsing centres.
     """
 
     def __init__(self, n_classes=10):
         super().__init__()
         self.feature_extractor = nn.Sequential(
-            nn.Conv2d(1, 6, kernel_size=5),            # C1
+            nn.Conv2d(1, 6, kernel_size=5),      # C1
             nn.Tanh(),
-            nn.AvgPool2d(kernel_size=2),               # S2
-            nn.Conv2d(6, 16, kernel_size=5),           # C3
+            nn.AvgPool2d(kernel_size=2),         # S2
+            nn.Conv2d(6, 16, kernel_size=5),     # C3
             nn.Tanh(),
-            nn.AvgPool2d(kernel_size=2),               # S4
-            WholeInputConv2d(16, 120, kernel_size=5),  # C5
+            nn.AvgPool2d(kernel_size=2),         # S4
+            nn.Conv2d(16, 120, kernel_size=5),   # C5
             nn.Tanh(),
         )
         self.classifier = nn.Sequential(
-            nn.Linear(120, 84),                        # F6
+            nn.Linear(120, 84),                  # F6
             nn.Tanh(),
-            nn.Linear(84, n_classes),                  # output
+            nn.Linear(84, n_classes),            # output
         )
 
     def forward(self, x):
-        """Return (logits, probabilities), each float (N, n_classes), for x, float (N, 1, 32, 32), standardised.
+        """Return (logits, probabilities), each float (N, n_classes).
 
-        Raises ValueError if x has any other shape.
+        x: float (N, 1, 32, 32), standardised. Raises ValueError if x has any other shape.
         """
-        if x.ndim != 4 or list(x.shape[1:]) != [1, 32, 32]:  # lists, since TorchScript has no tuples of any length
-            raise ValueError(f"LeNet5 takes images of shape (N, 1, 32, 32), got ({', '.join([str(n) for n in x.shape])})")
+        if x.ndim != 4 or list(x.shape[1:]) != [1, 32, 32]:  # lists: TorchScript knows few tuples
+            shape = ", ".join([str(n) for n in x.shape])
+            raise ValueError(f"LeNet5 takes images of shape (N, 1, 32, 32), got ({shape})")
         features = self.feature_extractor(x)               # (N, 120, 1, 1)
         logits = self.classifier(features.flatten(1))      # (N, n_classes)
         return logits, torch.softmax(logits, dim=1)

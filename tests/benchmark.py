@@ -30,6 +30,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from training import fast_cpu  # noqa: E402
+from training import checkpoints  # noqa: E402
 from training import data  # noqa: E402
 from training import recipes  # noqa: E402
 import train  # noqa: E402
@@ -46,14 +47,6 @@ def lecture_loader(is_train, limit=None):
                                     transforms.Normalize(utils.MEAN, utils.STD)])
     dataset = datasets.MNIST(str(utils.DATA), train=is_train, transform=transform, download=True)  # unpacks it
     return DataLoader(Subset(dataset, range(limit or len(dataset))), batch_size=64, shuffle=is_train)
-
-
-class LectureLeNet5(LeNet5):
-    """The lecture's network, whose C5 is an ordinary convolution."""
-
-    def __init__(self):
-        super().__init__()
-        self.feature_extractor[6] = nn.Conv2d(16, 120, kernel_size=5)
 
 
 def lecture_epoch(model, optimizer, loader):
@@ -80,7 +73,7 @@ def lecture_pass(model, loader):
 
 
 def make_lecture(n=6_400):
-    model, loader = LectureLeNet5(), lecture_loader(True, n)
+    model, loader = LeNet5(), lecture_loader(True, n)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.001)
 
     def epoch():
@@ -108,9 +101,8 @@ def make_epoch(uncut=False):
     """An epoch of the default recipe as history.csv times it, with validation, but on a fifth of the images, in as many
     threads as train.py would have. uncut: torch cuts its operations for them, as if batches were too small to be cut."""
     utils.keep_freed_memory()
-    torch.set_num_threads(fast_cpu.count())
     if uncut:
-        fast_cpu.SMALLEST_PIECE = data.N_TRAINING
+        fast_cpu.SMALLEST_CHUNK = data.N_TRAINING
     images, labels = data.load_mnist(True)
     modern = recipes.RECIPES["modern"]
     model, optimizer, loader, extras = recipes.prepare(dict(modern, epochs=1000, seed=0), (images[:11_000], labels[:11_000]), "cpu")
@@ -134,8 +126,9 @@ def make_floor(batch_size, ingredients, n=12_800):
 
     def steps():
         for _ in range(n // batch_size):
-            optimizer.zero_grad()
-            loss_func(train.compute_logits(model, x, extras["bfloat16"], extras["by_products"]), y).backward()
+            _, grads = extras["gradients"](model, loss_func, x, y)
+            for weight, grad in zip(model.parameters(), grads):
+                weight.grad = grad
             optimizer.step()
         return n // batch_size * batch_size
 
@@ -147,7 +140,7 @@ def make_reader(folder, threads):
     import predict
 
     torch.set_num_threads(threads)
-    model, paths = utils.load_checkpoint()[0], sorted(Path(folder).iterdir())
+    model, paths = checkpoints.load_checkpoint()[0], sorted(Path(folder).iterdir())
 
     def read():
         predict.predict_images(paths, model)
@@ -212,12 +205,12 @@ def ratio(speeds, one, other, bar):
 
 
 def bench_train(repeats=7):
-    start_up = [process_seconds("-c", "import torch, train; train.load_data(train.utils.DATA, torch.device('cpu'))")
+    start_up = [process_seconds("-c", "import torch, train, training.data, utils; training.data.load_data(utils.DATA, torch.device('cpu'))")
                 for _ in range(3)]
     print(f"start-up, imports and 70,000 images: {statistics.median(start_up):.1f} s (bar 5)")
     modern = recipes.RECIPES["modern"]
     size, everything = modern["batch_size"], modern["ingredients"]
-    plain = [name for name in everything if name not in ("affine", "turns", "elastic", "strokes", "hands", "junk")]
+    plain = [name for name in everything if name not in ("affine", "random-rotation", "elastic", "stroke-thickness", "styles", "negatives")]
     speeds = interleave({
         "ours, batch 64": (make_ours, 64, ()),
         "floor, batch 64": (make_floor, 64, ()),
@@ -225,7 +218,7 @@ def bench_train(repeats=7):
         "ours, default": (make_ours, size, everything),
         "ours, default, no augmentation": (make_ours, size, plain),
         "floor, default": (make_floor, size, plain),
-        "floor, default, layer by layer": (make_floor, size, [name for name in plain if name != "products"]),
+        "floor, default, layer by layer": (make_floor, size, [name for name in plain if name != "im2col"]),
         "floor, default batch, plain Adam, float32": (make_floor, size, ()),
     }, repeats)
     show(speeds)
@@ -233,7 +226,7 @@ def bench_train(repeats=7):
     ratio(speeds, "ours, batch 64", "floor, batch 64", "0.93")
     ratio(speeds, "ours, default", "the lecture's way", "5.0")
     ratio(speeds, "ours, default, no augmentation", "floor, default", "0.93")
-    ratio(speeds, "floor, default", "floor, default, layer by layer", "none: what fast_cpu.py is worth")
+    ratio(speeds, "floor, default", "floor, default, layer by layer", "none: what im2col is worth")
 
 
 def bench_busy(repeats=7):
@@ -247,7 +240,7 @@ def bench_busy(repeats=7):
 
 def bench_run():
     train_loader, valid_loader = lecture_loader(True), lecture_loader(False)
-    model = LectureLeNet5()
+    model = LeNet5()
     optimizer = torch.optim.Adam(model.parameters(), lr=0.001)
 
     def lecture():

@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # so that a bare `pytest` finds the modules too
 
 import utils  # noqa: E402
+from training import checkpoints  # noqa: E402
 from training.data import load_mnist, split_validation  # noqa: E402
 from model import LeNet5  # noqa: E402
 from training.recipes import RECIPES  # noqa: E402
@@ -57,7 +58,7 @@ def load_small(parts):
 @pytest.fixture
 def small_data(load_small, monkeypatch):
     """train.main() in this process works on few images, and doesn't load them each time."""
-    monkeypatch.setattr("train.load_data", load_small)
+    monkeypatch.setattr("training.runs.load_data", load_small)
 
 
 @pytest.fixture(scope="session")
@@ -75,7 +76,7 @@ def committed(tmp_path_factory):
 @pytest.fixture(scope="session")
 def network(committed):
     """The file of a network that reads as well as the default recipe's."""
-    if committed is None and without_threads(utils.load_checkpoint()[1].get("settings", {})) != default_settings():
+    if committed is None and without_threads(checkpoints.load_checkpoint()[1].get("settings", {})) != default_settings():
         pytest.skip("without git, Model/LeNet5.pth has to be the default recipe's")
     return committed or utils.CHECKPOINT
 
@@ -92,7 +93,7 @@ def without_threads(settings):
 
 @pytest.fixture(scope="session")
 def model(network):
-    return utils.load_checkpoint(network)[0]
+    return checkpoints.load_checkpoint(network)[0]
 
 
 @pytest.fixture(scope="session")
@@ -107,7 +108,7 @@ def seven():
 def checkpoint(tmp_path_factory):
     """A good one."""
     path = tmp_path_factory.mktemp("checkpoint") / "net.pth"
-    utils.save_checkpoint(path, LeNet5().state_dict(), recipe="classic", seed=0, epoch=1, valid_loss=0.5, settings={})
+    checkpoints.save_checkpoint(path, LeNet5().state_dict(), recipe="classic", seed=0, epoch=1, valid_loss=0.5, settings={})
     return path
 
 

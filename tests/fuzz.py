@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import pictures  # noqa: E402
 import predict  # noqa: E402
-import utils  # noqa: E402
+from training import checkpoints  # noqa: E402
 
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "TGA", "ICO", "JPEG2000")
 
@@ -75,7 +75,7 @@ def run(model, n, seed=0):
 
 if __name__ == "__main__":
     warnings.filterwarnings("ignore", module=r"PIL\b")  # as predict.py's command line does
-    count = run(utils.load_checkpoint()[0], *(map(int, sys.argv[1:]) if len(sys.argv) > 1 else [10_000]))
+    count = run(checkpoints.load_checkpoint()[0], *(map(int, sys.argv[1:]) if len(sys.argv) > 1 else [10_000]))
     print(f"read {count.pop('read')}, refused {count.pop('refused')}, slowest {count.pop('slowest'):.2f} s, "
           f"memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB")
     for message, n in count.most_common(25):

@@ -22,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from figures import draw  # noqa: E402
 import hand  # noqa: E402
+from training import checkpoints  # noqa: E402
 from training import data  # noqa: E402
 import pages  # noqa: E402
 from reading import binarize, candidates as proposals  # noqa: E402
@@ -190,7 +191,6 @@ def draw_seven(model):
     for point in [*bar, *leg]:
         send("motion_notify_event", point)
     send("button_release_event", leg[-1])
-    figure.catch_up()
     return figure
 
 
@@ -329,12 +329,12 @@ def film(train_set, valid_set, path, **options):
 
 if __name__ == "__main__":
     if sys.argv[1:] == ["gif"]:
-        train_set, valid_set, _ = train.load_data(utils.DATA, "cpu")
+        train_set, valid_set, _ = data.load_data(utils.DATA, "cpu")
         film(train_set, valid_set, utils.ASSETS / "training.gif")
     elif sys.argv[1:] == ["mine"]:
         learn_a_hand(utils.ASSETS / "mine.png")
     else:
-        model, _ = utils.load_checkpoint()
+        model, _ = checkpoints.load_checkpoint()
         window.save_figure(plots.plot_architecture(model), utils.ASSETS / "architecture.png")
         window.save_figure(plot_predictions(model), utils.ASSETS / "predictions.png")
         (utils.ASSETS / "photo.jpg").write_bytes(take_photograph())

@@ -208,8 +208,9 @@ def sets(n):
 def main(n=200, checkpoint=None):
     import predict
     import utils
+    from training import checkpoints
 
-    model, _ = utils.load_checkpoint(checkpoint or utils.CHECKPOINT)
+    model, _ = checkpoints.load_checkpoint(checkpoint or utils.CHECKPOINT)
     groups = {}
     print(f"{'in %':24}   right  refused  wrong, sure  digit errors", flush=True)
     for group, name, images, wanted in sets(n):

@@ -21,7 +21,7 @@ sys.path.insert(0, str(ROOT))
 
 import torch  # noqa: E402
 
-import utils  # noqa: E402
+from training import checkpoints  # noqa: E402
 
 ARGUMENTS = ["--epochs", "5", "--limit", "2000", "--batch-size", "50", "--seed", "3"]
 
@@ -33,7 +33,7 @@ def command(folder, *arguments):
 
 def outcome(folder):
     """Return (weights, history without the seconds) of a finished run."""
-    model, _ = utils.load_checkpoint(folder / "net.pth")
+    model, _ = checkpoints.load_checkpoint(folder / "net.pth")
     with open(folder / "net.history.csv") as file:
         history = [{key: value for key, value in row.items() if key != "seconds"} for row in csv.DictReader(file)]
     return model.state_dict(), history
@@ -62,7 +62,7 @@ def kill_and_resume(folder, kills, rng, longest):
         elif process.returncode != -signal.SIGKILL:
             raise AssertionError(errors.decode())
         for path in folder.glob("*.pth"):  # whatever is there is whole
-            utils.read_file(path)
+            checkpoints.read_file(path)
 
 
 def main(kills):

@@ -38,7 +38,7 @@ def test_elastic_field_is_smooth_and_as_large_as_it_says():
 
 def test_strokes_get_thicker_and_thinner(training_set):
     images = training_set[0][:100].float() / 255
-    changed = augment.random_strokes(images, torch.Generator().manual_seed(0))
+    changed = augment.random_thickness(images, torch.Generator().manual_seed(0))
     assert (changed[:25] >= images[:25]).all() and (changed[25:50] <= images[25:50]).all()
     assert changed[:25].sum() > 1.1 * images[:25].sum() and changed[25:50].sum() < 0.9 * images[25:50].sum()
     assert torch.equal(changed[50:], images[50:])

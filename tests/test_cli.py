@@ -10,13 +10,14 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from training import data
 import predict
 import train
+from training import runs
 from training.recipes import RECIPES
 
 JUNK = st.one_of(st.integers(-3, 10**20).map(str), st.floats().map(str), st.text(max_size=8),
-                 st.sampled_from(["", "auto", "cpu", "cuda", "meta", "modern", "classic", "affine", "turns", "yes", "-", "--",
+                 st.sampled_from(["", "auto", "cpu", "cuda", "meta", "modern", "classic", "affine", "soap", "yes", "-", "--",
                                   "model.py", "nothing/at/all", "\x00", "1e400", "0x10", "model.py/x.png"]))
 COUNTS = [1, 2, 10, 64, 1000, data.N_TRAINING, 2**32 - 1] * 2 + [-1, 0, 1001, data.N_TRAINING + 1, 2**32]  # most are good
-BY_TYPE = {int: st.sampled_from(COUNTS), float: st.sampled_from([1e-3, 1, 1e9, -1, 0, math.inf, -math.inf, math.nan]),
+BY_TYPE = {"int": st.sampled_from(COUNTS), "float": st.sampled_from([1e-3, 1, 1e9, -1, 0, math.inf, -math.inf, math.nan]),
            None: st.sampled_from(["auto", "cpu", "toaster"])}
 
 
@@ -25,7 +26,7 @@ def command_lines(parser):
     actions = [action for action in parser._actions if action.option_strings and action.dest != "help"]
     pieces = []
     for action in actions:
-        values = st.sampled_from(sorted(action.choices)) if action.choices else BY_TYPE.get(action.type, JUNK)
+        values = st.sampled_from(sorted(action.choices)) if action.choices else BY_TYPE.get(getattr(action.type, "__name__", None), JUNK)
         flag = st.just(action.option_strings[0])
         pieces.append(st.tuples(flag) if action.nargs == 0 else st.tuples(flag, values.map(str)))
     pictures = st.tuples(st.sampled_from(["x.png", "-"]))
@@ -42,10 +43,10 @@ def outcome(module, arguments, work):
     err, called = io.StringIO(), []
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stderr(err), contextlib.redirect_stdout(io.StringIO()):
         for name in work:
-            patch.setattr(module, name, lambda *args, name=name: called.append((name, args)))
-        for check in ("utils.check_folder", "utils.check_file", "training.runs.check_name"):  # no folders with funny names
+            patch.setattr(runs if module is train else module, name, lambda *args, name=name: called.append((name, args)))
+        for check in ("utils.check_folder", "utils.check_file", "training.files.check_name"):  # no folders with funny names
             patch.setattr(check, lambda *args: None)
-        patch.setattr("utils.lock_folder", contextlib.nullcontext)
+        patch.setattr("training.files.lock_folder", contextlib.nullcontext)
         patch.setattr("training.runs.load_state", lambda checkpoint: None)
         try:
             status = module.main(arguments)
@@ -67,7 +68,7 @@ def of(strategy):
 def test_train(arguments):
     name, called, asked = outcome(train, arguments, ["train_seeds", "evaluate"])
     if name == "train_seeds":
-        args, run, device, *_ = called
+        _, args, run, device, *_ = called
         assert run["epochs"] >= 1 and 0 < run["lr"] < math.inf and 0 <= run["seed"] < 2**32 and args.seeds >= 1
         assert run["limit"] is None or run["limit"] >= 1
         assert 1 <= run["batch_size"] <= min(run["limit"] or data.N_TRAINING, data.N_TRAINING)

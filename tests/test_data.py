@@ -90,10 +90,10 @@ def test_batches_show_every_image_once_in_a_new_order_each_epoch():
     assert len(batches) == len(list(batches)) == 3 and len(batches.dataset) == 10
 
 
-def test_a_slot_shows_one_of_its_images_anew_in_each_epoch():
+def test_a_row_of_the_sampling_table_shows_one_of_its_images_anew_in_each_epoch():
     images = torch.arange(6, dtype=torch.uint8)[:, None, None, None].expand(-1, 1, 32, 32)
-    slots = torch.tensor([[0, 0, 1], [2, 2, 2], [3, 4, 5]])
-    batches = Batches(images, torch.arange(6), 2, torch.Generator().manual_seed(0), slots=slots)
+    table = torch.tensor([[0, 0, 1], [2, 2, 2], [3, 4, 5]])
+    batches = Batches(images, torch.arange(6), 2, torch.Generator().manual_seed(0), table=table)
     epochs = [torch.cat([labels for _, labels in batches]).tolist() for _ in range(300)]
     assert len(batches) == 2 and all(len({(0, 0, 2, 3, 3, 3)[x] for x in epoch}) == 3 for epoch in epochs)
     shown = torch.tensor(epochs).flatten().bincount()

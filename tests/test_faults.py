@@ -17,7 +17,8 @@ from PIL import Image
 
 import fuzz
 from training.soap import SOAP
-from training import report
+from training import checkpoints, files
+from training import report, runs
 import survival
 import train
 import utils
@@ -34,7 +35,7 @@ def arguments(folder, *more):
 def quick(load_small):
     """Runs in this process load no files and draw no pictures: other tests look at those."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train, "load_data", load_small)
+        patch.setattr(runs, "load_data", load_small)
         patch.setattr(report, "write_figures", lambda *_: [])
         yield
 
@@ -153,9 +154,9 @@ def test_a_broken_state_is_refused(interrupted, capsys, content):
 
 
 def test_a_state_of_another_version_is_refused(interrupted, capsys):
-    state = utils.read_file(interrupted / "net.last.pth")
+    state = checkpoints.read_file(interrupted / "net.last.pth")
     state["optimizer"]["param_groups"] = state["optimizer"]["param_groups"][:1]
-    utils.save_file(interrupted / "net.last.pth", state)
+    checkpoints.save_file(interrupted / "net.last.pth", state)
     assert train.main(arguments(interrupted, "--resume")) == 1
     assert "does not fit this version" in capsys.readouterr().err
 
@@ -174,19 +175,19 @@ def test_killed_for_real(straight, start, checkpoint, tmp_path, die_at, epochs):
     _, err = process.communicate(timeout=120)
     assert process.returncode == -signal.SIGKILL, err
     assert (folder / "net.pth").read_bytes() == checkpoint.read_bytes()
-    assert len(utils.read_file(folder / "net.last.pth")["history"]) == epochs
+    assert len(checkpoints.read_file(folder / "net.last.pth")["history"]) == epochs
     assert train.main(arguments(folder, "--resume")) == 0
     assert survival.same(survival.outcome(straight), survival.outcome(folder))
     assert (folder / "net.previous.pth").read_bytes() == checkpoint.read_bytes()
 
 
-STOPPED = "train.py: stopped; every finished epoch is in {}: {} goes on from there\n"
+STOPPED = "train.py: stopped; every finished epoch is in {}: {} continues from there\n"
 
 
 def check_stopped(err, folder, name="net.last.pth"):
     """Check what a stopped run says; return the command that it names."""
     command = err.removeprefix(STOPPED.split("{}: ")[0].format("") + f"{folder / name}: ")
-    command = command.removesuffix(" goes on from there\n")
+    command = command.removesuffix(" continues from there\n")
     assert err == STOPPED.format(folder / name, command)
     return command
 
@@ -237,7 +238,7 @@ def test_what_a_stopped_process_advises_works_when_typed(start, tmp_path):
 def test_advice_names_what_was_named(name):
     names = dict(checkpoint=Path(f"{name}.pth"), assets_dir=Path(name), data_dir=Path("a b") / name)
     args = train.get_parser().parse_args([f"--{key.replace('_', '-')}={value}" for key, value in names.items()])
-    command = check_stopped(f"train.py: {train.how_to_resume(args)}\n", Path(), f"{name}.last.pth")
+    command = check_stopped(f"train.py: {runs.how_to_resume(args)}\n", Path(), f"{name}.last.pth")
     if os.name != "nt":  # there is no shlex for its shell
         typed = train.get_parser().parse_args(shlex.split(command)[2:])
         assert typed.resume and {key: getattr(typed, key) for key in names} == names
@@ -247,10 +248,10 @@ def test_advice_names_what_was_named(name):
 @pytest.mark.parametrize("name", ["a\nb", "\x85é'\\\x1b[2J", "\u20280"])
 def test_advice_is_one_line_of_printable_letters_which_names_what_was_named(name, capsys):
     args = train.get_parser().parse_args([f"--checkpoint={name}.pth", f"--assets-dir={name}", f"--data-dir=a b/{name}"])
-    train.fail(train.how_to_resume(args))
+    train.fail(runs.how_to_resume(args))
     line = capsys.readouterr().err.removesuffix("\n")
     assert line.isprintable()
-    command = line.partition(".last.pth: ")[2].removesuffix(" goes on from there")
+    command = line.partition(".last.pth: ")[2].removesuffix(" continues from there")
     words = subprocess.run(["bash", "-c", f"printf '%s\\0' {command}"], capture_output=True).stdout.decode().split("\0")[2:-1]
     typed = train.get_parser().parse_args(words)
     assert (typed.checkpoint, typed.assets_dir, typed.data_dir) == (args.checkpoint, args.assets_dir, args.data_dir)
@@ -262,7 +263,7 @@ def interrupt():
 
 @pytest.mark.parametrize("more, step, message", [
     ([], 5, "stopped"),  # in the first epoch
-    (["--seeds", "2"], 50, "stopped; the files are seed 3's, which came to its end"),
+    (["--seeds", "2"], 50, "stopped; the files are those of seed 3, which was completed"),
     (["--dry-run"], 1, "stopped"),
 ])
 def test_nothing_is_promised_where_nothing_can_go_on(quick, tmp_path, capsys, more, step, message):
@@ -273,7 +274,7 @@ def test_nothing_is_promised_where_nothing_can_go_on(quick, tmp_path, capsys, mo
 
 
 def test_an_evaluation_that_is_stopped_promises_nothing(checkpoint, monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(train, "load_data", lambda *_: interrupt())
+    monkeypatch.setattr(runs, "load_data", lambda *_: interrupt())
     shutil.copy(checkpoint, tmp_path / "net.last.pth")
     assert train.main(["--evaluate", *arguments(checkpoint.parent)]) == 130
     assert capsys.readouterr().err == "train.py: stopped\n"
@@ -288,7 +289,7 @@ def test_an_older_run_can_be_resumed_until_a_new_one_has_an_epoch(quick, straigh
 
 
 def test_a_second_run_into_the_same_folder_is_refused(quick, tmp_path, capsys):
-    with utils.lock_folder(tmp_path):
+    with files.lock_folder(tmp_path):
         assert train.main(arguments(tmp_path, *FEW)) == 1
     assert "another training is writing" in capsys.readouterr().err
     assert not (tmp_path / "net.pth").exists()
@@ -300,7 +301,7 @@ def test_the_replaced_checkpoint_is_kept(quick, checkpoint, tmp_path, capsys):
     assert train.main(arguments(tmp_path, "--epochs", "1", "--limit", "100", "--batch-size", "50")) == 0
     assert (tmp_path / "net.previous.pth").read_bytes() == before
     assert capsys.readouterr().out.splitlines()[-1].endswith("the old one is better")
-    metadata = utils.load_checkpoint(tmp_path / "net.pth")[1]
+    metadata = checkpoints.load_checkpoint(tmp_path / "net.pth")[1]
     assert train.main(arguments(tmp_path, "--epochs", "1", "--limit", "100", "--batch-size", "50", "--seed", "1")) == 0
     assert (tmp_path / "net.previous.pth").read_bytes() == before  # the better of the two that were replaced
     last = capsys.readouterr().out.splitlines()[-1]
@@ -311,7 +312,7 @@ def test_the_replaced_checkpoint_is_kept(quick, checkpoint, tmp_path, capsys):
 
 def test_mutated_pictures_end_in_a_digit_or_one_line(capfd):
     """Two hundred; python tests/fuzz.py does 10,000 and more."""
-    model, _ = utils.load_checkpoint()
+    model, _ = checkpoints.load_checkpoint()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         count = fuzz.run(model, 200, seed=1)

@@ -7,6 +7,7 @@ import subprocess
 import pytest
 
 import predict
+from training import checkpoints
 import train
 import utils
 from conftest import default_settings, without_threads
@@ -48,7 +49,7 @@ def test_nothing_was_left_to_fill_in():
 def test_the_committed_network_is_the_default_recipe_s(committed):
     if committed is None:
         pytest.skip("needs git: Model/LeNet5.pth may be a user's own")
-    _, metadata = utils.load_checkpoint(committed)
+    _, metadata = checkpoints.load_checkpoint(committed)
     assert metadata["recipe"] == "modern" and metadata["seed"] == 0
     assert without_threads(metadata["settings"]) == default_settings()
     assert f"{metadata['test_accuracy']:.2f} %" in README

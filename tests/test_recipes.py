@@ -22,7 +22,7 @@ def test_schedule_fits_itself_to_the_number_of_steps():
 
 
 def test_decay_is_for_weights_and_not_for_biases():
-    for ingredients, decay in ((), 0.0), (("decay",), 0.2), (("decay", "rotation"), 0.2):
+    for ingredients, decay in ((), 0.0), (("weight-decay",), 0.2), (("weight-decay", "soap"), 0.2):
         for group in recipes.make_optimizer(LeNet5(), 0.1, "cpu", ingredients).param_groups:
             assert all(group["weight_decay"] == (decay if parameter.ndim > 1 else 0.0) for parameter in group["params"])
 
@@ -33,7 +33,7 @@ def correlated_gradients(weight, target, generator):
     return (weight - target) @ x @ x.T / 64
 
 
-def test_rotated_adam_leaves_correlated_inputs_behind():
+def test_soap_leaves_correlated_inputs_behind():
     """Adam needs many more steps along the direction in which the inputs' differences lie."""
     distances = {}
     for make_optimizer in (torch.optim.Adam, SOAP):
@@ -47,7 +47,7 @@ def test_rotated_adam_leaves_correlated_inputs_behind():
     assert distances[SOAP] < 0.5 * distances[torch.optim.Adam]
 
 
-def test_rotated_adams_axes_are_the_eigenvectors_of_the_gradients_products():
+def test_the_axes_of_soap_are_the_eigenvectors_of_the_gradients_products():
     generator = torch.Generator().manual_seed(0)
     weight, mix = nn.Parameter(torch.zeros(4, 6)), torch.randn(6, 6, generator=generator)
     optimizer = SOAP([weight], lr=0.001)
@@ -63,7 +63,7 @@ def test_rotated_adams_axes_are_the_eigenvectors_of_the_gradients_products():
     assert found.diag()[0] == pytest.approx(torch.linalg.eigvalsh(mix.T @ mix).max().item(), rel=0.1)
 
 
-def test_what_rotated_adam_remembers_turns_with_its_axes():
+def test_what_soap_remembers_turns_with_its_axes():
     generator, remembered = torch.Generator().manual_seed(0), torch.zeros(4, 6)
     weight = nn.Parameter(torch.zeros(4, 6))
     optimizer = SOAP([weight], lr=0.001, betas=(0.95, 0.99))
@@ -75,7 +75,7 @@ def test_what_rotated_adam_remembers_turns_with_its_axes():
     torch.testing.assert_close(state["left"] @ state["mean"] @ state["right"].T, remembered, atol=1e-5, rtol=0)
 
 
-def test_rotated_adam_is_adam_for_biases_and_weights_decay_by_the_rate():
+def test_soap_is_adam_for_biases_and_weights_decay_by_the_rate():
     ours, theirs = (nn.Parameter(torch.ones(5)) for _ in range(2))
     optimizers = SOAP([ours], lr=0.1), torch.optim.Adam([theirs], lr=0.1, betas=(0.9, 0.99))
     for step in range(10):
@@ -83,7 +83,7 @@ def test_rotated_adam_is_adam_for_biases_and_weights_decay_by_the_rate():
         for optimizer in optimizers:
             optimizer.step()
     torch.testing.assert_close(ours, theirs)
-    for ingredients in (("decay",), ("decay", "rotation")):
+    for ingredients in (("weight-decay",), ("weight-decay", "soap")):
         model = LeNet5()
         before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
         for parameter in model.parameters():

@@ -11,8 +11,8 @@ from PIL import Image
 
 from figures import window
 from training.soap import SOAP
+from training import checkpoints, files
 from training import report
-from training import runs
 import train
 import utils
 from training.data import Batches
@@ -59,7 +59,7 @@ def tell_apart(number):
 
 
 def which(path):
-    return int(utils.load_checkpoint(path)[0].classifier[2].bias[0]) if path.exists() else None
+    return int(checkpoints.load_checkpoint(path)[0].classifier[2].bias[0]) if path.exists() else None
 
 
 LOSSES = st.floats(0.01, 3)
@@ -71,7 +71,7 @@ LOSSES = st.floats(0.01, 3)
 def test_ten_tries_in_any_order_lose_nothing_that_was_better(tmp_path_factory, valid_loader, shipped, tries):
     """The best network that any try had, at its end or when it was stopped, is in one of the three files."""
     net = tmp_path_factory.mktemp("tries") / "net.pth"
-    last, previous = (runs.beside(net, what) for what in ("last.pth", "previous.pth"))
+    last, previous = (files.sibling_path(net, what) for what in ("last.pth", "previous.pth"))
     losses = {}
 
     def row(loss):
@@ -80,22 +80,22 @@ def test_ten_tries_in_any_order_lose_nothing_that_was_better(tmp_path_factory, v
     plan = dict(recipe="modern", seed=0)
     if shipped == "no loss in it":
         torch.save(tell_apart(0), net)
-        losses[0] = runs.load_if_there(net, valid_loader, "cpu")[1]
+        losses[0] = files.load_if_there(net, valid_loader, "cpu")[1]
     elif shipped is not None:
-        utils.save_checkpoint(net, tell_apart(0), **runs.describe(plan, row(shipped)))
+        checkpoints.save_checkpoint(net, tell_apart(0), **files.describe(plan, row(shipped)))
         losses[0] = shipped
     for number, (what, loss) in enumerate(tries, 1):
         before = net.read_bytes() if net.exists() else None
         if what == "resumed" and last.exists():  # an older run comes to its end, no better than it was
             number = which(last)
         else:
-            runs.rescue(net, valid_loader, "cpu")
+            files.keep_unfinished(net, valid_loader, "cpu")
             losses[number] = loss
-            utils.save_checkpoint(last, tell_apart(number), history=row(loss), **runs.describe(plan, row(loss)))
+            checkpoints.save_checkpoint(last, tell_apart(number), history=row(loss), **files.describe(plan, row(loss)))
         if what == "stopped":
             assert (net.read_bytes() if net.exists() else None) == before
         else:
-            runs.put_in_place(net, tell_apart(number), runs.describe(plan, row(losses[number])), valid_loader, "cpu")
+            files.install_checkpoint(net, tell_apart(number), files.describe(plan, row(losses[number])), valid_loader, "cpu")
             assert which(net) == number
         there = {which(path) for path in (net, last, previous)} - {None}
         assert min(losses[n] for n in there) == min(losses.values())
@@ -123,7 +123,7 @@ def test_two_runs_in_one_folder_do_not_meet(quick, stop, tmp_path, capsys):
     stop(0)
     for seed, name in enumerate(("one.pth", "two.pth")):
         assert train.main(["--resume", *arguments(tmp_path, name=name)[len(FEW):]]) == 0
-        assert utils.load_checkpoint(tmp_path / name)[1]["seed"] == seed
+        assert checkpoints.load_checkpoint(tmp_path / name)[1]["seed"] == seed
         assert len((tmp_path / f"{name[:3]}.history.csv").read_text().splitlines()) == 3
 
 
@@ -136,12 +136,11 @@ def test_no_file_belongs_to_two_runs(tmp_path, one, other):
     one, other = (tmp_path / f"n{name}" for name in (one, other))
     try:
         for checkpoint in (one, other):
-            runs.check_name(checkpoint)
+            files.check_name(checkpoint)
     except ValueError:
         return
-    files = [{checkpoint, *(runs.beside(checkpoint, what) for what in ("last.pth", "last.csv", "previous.pth", "history.csv"))}
-             for checkpoint in (one, other)]
-    assert one == other or not files[0] & files[1]
+    names = [{checkpoint, *(files.sibling_path(checkpoint, what) for what in files.FILES)} for checkpoint in (one, other)]
+    assert one == other or not names[0] & names[1]
 
 
 @pytest.mark.parametrize("name", ["net.last.pth", "net.previous.pth", "net.history.pth", "net", "net.pt", "net.last.csv", "n" * 300 + ".pth"])
@@ -154,7 +153,7 @@ def test_a_name_that_a_run_uses_or_no_disk_takes_is_refused(capsys, tmp_path, na
 
 def test_a_run_to_last_pth_keeps_its_state_elsewhere(quick, tmp_path, capsys):
     assert train.main(arguments(tmp_path, name="last.pth")) == 0
-    assert utils.load_checkpoint(tmp_path / "last.pth")[1]["epoch"] in (1, 2) and (tmp_path / "last.last.pth").exists()
+    assert checkpoints.load_checkpoint(tmp_path / "last.pth")[1]["epoch"] in (1, 2) and (tmp_path / "last.last.pth").exists()
 
 
 @pytest.mark.parametrize("content", [b"not a network", b""])
@@ -171,7 +170,7 @@ def test_a_link_stays_one(quick, checkpoint, tmp_path, capsys):
     (tmp_path / "net.pth").symlink_to(tmp_path / "elsewhere" / "real.pth")
     assert train.main(arguments(tmp_path)) == 0
     assert (tmp_path / "net.pth").is_symlink()
-    assert utils.load_checkpoint(tmp_path / "elsewhere" / "real.pth")[1]["recipe"] == "modern"
+    assert checkpoints.load_checkpoint(tmp_path / "elsewhere" / "real.pth")[1]["recipe"] == "modern"
     assert (tmp_path / "net.previous.pth").read_bytes() == checkpoint.read_bytes()
     assert sorted(path.name for path in (tmp_path / "elsewhere").iterdir()) == ["real.pth"]
 
@@ -273,7 +272,7 @@ def test_a_table_or_picture_that_cannot_be_written_is_one_warning(small_data, tm
     assert train.main(arguments(tmp_path, *["--live"] * ("live.png" in victims))) == 0
     warnings = [line for line in capsys.readouterr().err.splitlines() if "could not be written" in line]
     assert len(warnings) == len(victims) and all(victim in line for victim, line in zip(victims, warnings))
-    assert utils.load_checkpoint(tmp_path / "net.pth")[1]["seed"] == 0
+    assert checkpoints.load_checkpoint(tmp_path / "net.pth")[1]["seed"] == 0
 
 
 def test_the_state_is_safe_before_anything_is_told_or_drawn(quick, tmp_path, monkeypatch, capsys):
@@ -282,14 +281,14 @@ def test_the_state_is_safe_before_anything_is_told_or_drawn(quick, tmp_path, mon
         with monkeypatch.context() as patch:
             patch.setattr(module, name, lambda *_: (_ for _ in ()).throw(BrokenPipeError))
             assert train.main(arguments(folder)) == 141
-        assert len(utils.read_file(folder / "net.last.pth")["history"]) == 1
+        assert len(checkpoints.read_file(folder / "net.last.pth")["history"]) == 1
         assert "--resume" in capsys.readouterr().err
 
 
 def test_a_state_is_a_checkpoint_of_its_best_epoch(quick, stop, tmp_path, capsys):
     stop(4)
     assert train.main(arguments(tmp_path)) == 130
-    assert utils.load_checkpoint(tmp_path / "net.last.pth")[1]["epoch"] == 1
+    assert checkpoints.load_checkpoint(tmp_path / "net.last.pth")[1]["epoch"] == 1
 
 
 def test_a_rename_that_is_refused_is_tried_again(tmp_path, monkeypatch):
@@ -301,8 +300,8 @@ def test_a_rename_that_is_refused_is_tried_again(tmp_path, monkeypatch):
         replace(*paths)
 
     monkeypatch.setattr(os, "replace", scanned)
-    utils.save_file(tmp_path / "file", "content")
-    assert utils.read_file(tmp_path / "file") == "content" and list(refusals) == []
+    checkpoints.save_file(tmp_path / "file", "content")
+    assert checkpoints.read_file(tmp_path / "file") == "content" and list(refusals) == []
 
 
 def test_a_rename_that_stays_refused_is_one_line(tmp_path, monkeypatch):
@@ -311,5 +310,5 @@ def test_a_rename_that_stays_refused_is_one_line(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "replace", refuse)
     with pytest.raises(LeNetError, match="could not be written .Permission denied.; what was there before is untouched"):
-        utils.save_file(tmp_path / "file", "content")
+        checkpoints.save_file(tmp_path / "file", "content")
     assert list(tmp_path.iterdir()) == []

@@ -8,6 +8,7 @@ import shutil
 import pytest
 import torch
 
+from training import checkpoints
 import utils
 from model import LeNet5
 from utils import LeNetError
@@ -20,7 +21,7 @@ def test_a_full_disk_leaves_the_old_checkpoint(checkpoint, tmp_path):
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
     try:
         with pytest.raises(LeNetError) as error:
-            utils.save_checkpoint(tmp_path / "net.pth", LeNet5().state_dict(), recipe="x")
+            checkpoints.save_checkpoint(tmp_path / "net.pth", LeNet5().state_dict(), recipe="x")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert "could not be written" in str(error.value) and "\n" not in str(error.value)
@@ -29,10 +30,10 @@ def test_a_full_disk_leaves_the_old_checkpoint(checkpoint, tmp_path):
 
 def test_a_file_is_replaced_and_not_overwritten(tmp_path):
     """Who is reading the old one, or is left with it after a kill, has it whole."""
-    utils.save_file(tmp_path / "file", "old")
+    checkpoints.save_file(tmp_path / "file", "old")
     with open(tmp_path / "file", "rb") as old:
-        utils.save_file(tmp_path / "file", "new")
-        assert torch.load(old, weights_only=True) == "old" and utils.read_file(tmp_path / "file") == "new"
+        checkpoints.save_file(tmp_path / "file", "new")
+        assert torch.load(old, weights_only=True) == "old" and checkpoints.read_file(tmp_path / "file") == "new"
 
 
 class Trap:
@@ -55,9 +56,9 @@ def variations(path):
     first = "feature_extractor.0.weight"
     bias = good["weights"]["classifier.2.bias"]
     yield "module", LeNet5(), "torch.save"
-    yield "list", [1, 2], "does not hold LeNet-5's weights"
-    yield "wrong keys", {"layer": torch.zeros(1)}, "does not hold LeNet-5's weights"
-    yield "one key more", weights(extra=torch.zeros(1)), "does not hold LeNet-5's weights"
+    yield "list", [1, 2], "does not hold the weights of model.py's network"
+    yield "wrong keys", {"layer": torch.zeros(1)}, "does not hold the weights of model.py's network"
+    yield "one key more", weights(extra=torch.zeros(1)), "does not hold the weights of model.py's network"
     yield "wrong shape", weights(**{first: torch.zeros(6, 1, 3, 3)}), f"{first} has shape (6, 1, 3, 3)"
     yield "12 classes", LeNet5(12).state_dict(), "classifier.2.weight has shape (12, 84)"
     yield "float64", weights(**{first: good["weights"][first].double()}), "torch.float64"
@@ -81,7 +82,7 @@ def test_a_checkpoint_is_refused_with_the_reason(checkpoint, tmp_path, name):
     content, message = {n: (c, m) for n, c, m in variations(checkpoint)}[name]
     torch.save(content, tmp_path / "bad.pth")
     with pytest.raises(LeNetError) as error:
-        utils.load_checkpoint(tmp_path / "bad.pth")
+        checkpoints.load_checkpoint(tmp_path / "bad.pth")
     assert message in str(error.value) and str(tmp_path / "bad.pth") in str(error.value) and "\n" not in str(error.value)
 
 
@@ -89,7 +90,7 @@ def test_a_pickle_is_not_run(tmp_path):
     for save in (lambda content, path: torch.save(content, path), lambda content, path: pickle.dump(content, open(path, "wb"))):
         save({"weights": Trap(str(tmp_path / "run"))}, tmp_path / "trap.pth")
         with pytest.raises(LeNetError, match="trap.pth is not a checkpoint that can be loaded safely"):
-            utils.load_checkpoint(tmp_path / "trap.pth")
+            checkpoints.load_checkpoint(tmp_path / "trap.pth")
         assert not (tmp_path / "run").exists()
 
 
@@ -99,23 +100,23 @@ def test_a_truncated_checkpoint_is_refused_wherever_it_was_cut(checkpoint, tmp_p
     for offset in [0, 1, len(whole) - 1] + [rng.randrange(len(whole)) for _ in range(50)]:
         (tmp_path / "cut.pth").write_bytes(whole[:offset])
         with pytest.raises(LeNetError, match="cut.pth is not a checkpoint"):
-            utils.load_checkpoint(tmp_path / "cut.pth")
+            checkpoints.load_checkpoint(tmp_path / "cut.pth")
 
 
 def test_random_bytes_and_missing_files_are_refused(tmp_path):
     (tmp_path / "random.pth").write_bytes(random.Random(0).randbytes(10_000))
     with pytest.raises(LeNetError, match="is not a checkpoint"):
-        utils.load_checkpoint(tmp_path / "random.pth")
+        checkpoints.load_checkpoint(tmp_path / "random.pth")
     with pytest.raises(LeNetError, match="no such checkpoint"):
-        utils.load_checkpoint(tmp_path / "missing.pth")
+        checkpoints.load_checkpoint(tmp_path / "missing.pth")
     with pytest.raises(LeNetError, match="no such checkpoint"):
-        utils.load_checkpoint(tmp_path)
+        checkpoints.load_checkpoint(tmp_path)
 
 
 def test_a_bare_state_dict_is_accepted(tmp_path):
     model = LeNet5()
     torch.save(model.state_dict(), tmp_path / "bare.pth")
-    loaded, metadata = utils.load_checkpoint(tmp_path / "bare.pth")
+    loaded, metadata = checkpoints.load_checkpoint(tmp_path / "bare.pth")
     assert metadata == {} and all(torch.equal(a, b) for a, b in zip(model.parameters(), loaded.parameters()))
 
 

@@ -1,6 +1,7 @@
 """MNIST in memory: its images as LeNet-5 takes them, the split, and batches.
 
-Importing this module is quick: torchvision is imported by the function that fetches what is missing.
+Importing this module is quick: torchvision is imported by the function that fetches what is
+missing.
 """
 
 import contextlib
@@ -20,7 +21,7 @@ from utils import DATA, LeNetError
 N_TRAINING = 55_000  # of the 60,000 training images;
 N_VALIDATION = 5_000  # the rest: they choose the epoch and every setting
 
-# The archives, NAME.gz, and the MD5 sums of what is packed in them (torchvision knows those of the archives).
+# The archives, NAME.gz, and the MD5 sums of what is in them; torchvision has the archives' own.
 MD5 = {
     "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
     "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
@@ -32,16 +33,17 @@ MD5 = {
 def load_mnist(train, data_dir=DATA):
     """Return MNIST's 60,000 training (train=True) or 10,000 test images and their labels.
 
-    images: uint8 (N, 1, 32, 32), 0 paper .. 255 ink; labels: int64 (N,). The archives in data_dir/MNIST/raw are read as
-    they are, nothing is unpacked beside them. Missing ones are fetched. Raises LeNetError if a file is damaged or can't
-    be had.
+    images: uint8 (N, 1, 32, 32), 0 paper .. 255 ink; labels: int64 (N,). The archives in
+    data_dir/MNIST/raw are read as they are, nothing is unpacked beside them. Missing ones are
+    fetched. Raises LeNetError if a file is damaged or can't be had.
     """
     images, labels = read_mnist(train, data_dir)
     return utils.resize(images), labels
 
 
 def read_mnist(train, data_dir=DATA):
-    """Return load_mnist's images at their own size, uint8 (N, 28, 28), and labels; raises what load_mnist raises."""
+    """Return load_mnist's images at their own size, uint8 (N, 28, 28), and labels; raise what it
+    raises."""
     raw, part = Path(data_dir) / "MNIST" / "raw", "train" if train else "t10k"
     images = _read_idx(raw, f"{part}-images-idx3-ubyte", 16).view(-1, 28, 28)
     labels = _read_idx(raw, f"{part}-labels-idx1-ubyte", 8)
@@ -49,46 +51,53 @@ def read_mnist(train, data_dir=DATA):
 
 
 def _read_idx(raw, name, header):
-    """Return the bytes after the header of the IDX file called name, uint8 (N,): of raw/name.gz, of raw/name, which
-    somebody has unpacked, or fetched."""
-    path = next((path for path in (raw / f"{name}.gz", raw / name) if os.path.exists(path)), raw / f"{name}.gz")
+    """Return the bytes after the header of the IDX file called name, uint8 (N,): of raw/name.gz, of
+    raw/name, which somebody has unpacked, or fetched."""
+    paths = raw / f"{name}.gz", raw / name
+    path = next((path for path in paths if os.path.exists(path)), paths[0])
     try:
         content = path.read_bytes()
     except FileNotFoundError:
         content = _fetch(raw, path.name)
     except OSError as error:
         raise LeNetError(f"{path} can't be read: {error.strerror}") from error
-    with contextlib.suppress(OSError, EOFError, zlib.error):  # a damaged archive: then content is no IDX file
+    with contextlib.suppress(OSError, EOFError, zlib.error):  # if damaged, content is no IDX file
         content = gzip.decompress(content) if path.suffix == ".gz" else content
     if hashlib.md5(content, usedforsecurity=False).hexdigest() != MD5[name]:
         what = "holds other data than MNIST's" if _is_idx(content) else "is damaged"
-        raise LeNetError(f"{path} {what}: move it away to fetch MNIST's, or restore it with git checkout")
+        raise LeNetError(f"{path} {what}: move it away to fetch MNIST's, or restore it with "
+                         "git checkout")
     return torch.frombuffer(bytearray(content), dtype=torch.uint8, offset=header)
 
 
 def _is_idx(content):
-    """Say whether content is a whole IDX file of bytes: 0, 0, 8, number of dimensions, these as 32-bit numbers, data."""
+    """Say whether content is a whole IDX file of bytes: 0, 0, 8, number of dimensions, these as
+    32-bit numbers, data."""
     header = 4 + 4 * content[3] if content[:3] == b"\0\0\x08" and len(content) > 3 else 0
     sizes = [int.from_bytes(content[i:i + 4], "big") for i in range(4, header, 4)]
     return header > 0 and len(content) == header + math.prod(sizes)
 
 
 def _fetch(raw, name):
-    """Return the content of the archive called name from one of torchvision's mirrors; keep it in raw, if that can be."""
+    """Return the content of the archive called name from one of torchvision's mirrors; keep it in
+    raw, if possible."""
     from torchvision.datasets import MNIST
     from torchvision.datasets.utils import download_url
 
     archives = dict(MNIST.resources)
     with tempfile.TemporaryDirectory() as folder:
         for mirror in MNIST.mirrors:
-            with contextlib.suppress(OSError, RuntimeError), contextlib.redirect_stdout(None):  # it prints what it fetches
+            quietly = contextlib.redirect_stdout(None)  # it prints what it fetches
+            with contextlib.suppress(OSError, RuntimeError), quietly:
                 download_url(mirror + name, folder, name, archives[name])
                 break
         else:
-            missing = [f"{name}.gz" for name in MD5 if not (os.path.exists(raw / f"{name}.gz") or os.path.exists(raw / name))]
-            raise LeNetError(f"MNIST is incomplete and could not be fetched: put {', '.join(missing)} into {raw}")
+            missing = [f"{name}.gz" for name in MD5
+                       if not any(os.path.exists(raw / f"{name}{end}") for end in ("", ".gz"))]
+            raise LeNetError("MNIST is incomplete and could not be fetched: put "
+                             f"{', '.join(missing)} into {raw}")
         content = (Path(folder) / name).read_bytes()
-    with contextlib.suppress(OSError, LeNetError):  # a folder that can't be written: fetched anew next time
+    with contextlib.suppress(OSError, LeNetError):  # a read-only folder: fetched anew next time
         raw.mkdir(parents=True, exist_ok=True)
         utils.write_atomically(raw / name, lambda file: file.write(content))
     return content
@@ -97,8 +106,8 @@ def _fetch(raw, name):
 def split_validation(images, labels):
     """Return ((images, labels) for training, (images, labels) for validation).
 
-    The validation set holds 500 images of each class, the same ones in every run: the split has a seed of its own,
-    so that results of different training seeds can be compared.
+    The validation set holds 500 images of each class, the same ones in every run: the split has a
+    seed of its own, so that results of different training seeds can be compared.
     """
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(1998))
     is_validation = torch.zeros(len(labels), dtype=torch.bool)
@@ -110,41 +119,44 @@ def split_validation(images, labels):
 
 
 def load_data(data_dir, device, limit=None):
-    """Return ((images, labels) for training, validation, test) on device, the first `limit` training images only."""
+    """Return ((images, labels) for training, validation, test) on device, the first `limit`
+    training images only."""
     train_set, valid_set = split_validation(*load_mnist(True, data_dir))
     train_set = [tensor[:limit] for tensor in train_set]
     test_set = load_mnist(False, data_dir)
-    return [tuple(tensor.to(device) for tensor in part) for part in (train_set, valid_set, test_set)]
+    return [tuple(tensor.to(device) for tensor in part)
+            for part in (train_set, valid_set, test_set)]
 
 
 class Batches:
-    """Iterate over (inputs, labels) batches of a set that lives in memory, without worker processes.
+    """Iterate over (inputs, labels) batches of a set in memory, without worker processes.
 
-    images are uint8 (N, 1, 32, 32); inputs come out standardised, float32 (B, 1, 32, 32), on the images' device. With
-    a generator (a CPU one) the order is new in every epoch. augment(images, generator) takes and returns float images
-    0..1 (B, 1, 32, 32). slots, int64 (M, K) on the CPU: an epoch then has M images, each a random one of the K whose numbers
-    stand in its slot. Like a DataLoader it has .dataset and a length in batches.
+    images are uint8 (N, 1, 32, 32); inputs come out standardised, float32 (B, 1, 32, 32), on the
+    images' device. With a generator (a CPU one) the order is new in every epoch.
+    augment(images, generator) takes and returns float images 0..1 (B, 1, 32, 32). table, the
+    sampling table, int64 (M, K) on the CPU: an epoch has M images, each a random one of the K whose
+    numbers stand in its row. Like a DataLoader it has .dataset and a length in batches.
     """
 
-    def __init__(self, images, labels, batch_size, generator=None, augment=None, slots=None):
+    def __init__(self, images, labels, batch_size, generator=None, augment=None, table=None):
         self.dataset = torch.utils.data.TensorDataset(images, labels)
         self.batch_size = batch_size
         self.generator = generator
         self.augment = augment
-        self.slots = torch.arange(len(labels))[:, None] if slots is None else slots
+        self.table = torch.arange(len(labels))[:, None] if table is None else table
 
     def __len__(self):
-        return -(-len(self.slots) // self.batch_size)
+        return -(-len(self.table) // self.batch_size)
 
     def __iter__(self):
         images, labels = self.dataset.tensors
-        (n, k), slots = self.slots.shape, self.slots
+        (n, k), table = self.table.shape, self.table
         if self.generator is not None:
-            slots = slots[torch.randperm(n, generator=self.generator)]
+            table = table[torch.randperm(n, generator=self.generator)]
         if k > 1:
-            slots = slots.gather(1, torch.randint(k, (n, 1), generator=self.generator))
-        for index in slots[:, 0].to(labels.device).split(self.batch_size):
-            batch = images.index_select(0, index).float().div_(255)  # images[index] takes ten times as long
+            table = table.gather(1, torch.randint(k, (n, 1), generator=self.generator))
+        for index in table[:, 0].to(labels.device).split(self.batch_size):
+            batch = images.index_select(0, index).float().div_(255)
             if self.augment is not None:
                 batch = self.augment(batch, self.generator)
             yield utils.standardise(batch), labels[index]

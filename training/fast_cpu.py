@@ -1,60 +1,129 @@
-"""The machine's cores: how many of them this process may use, and how a batch is spread over them.
+"""The gradients of a batch on a CPU, in a fraction of the time that autograd alone takes.
 
-torch's own way is to cut every single operation into parts and to let its threads meet after each: more than a hundred
-meetings in a training step, at which all wait for the one whose core another program is using. Beside one busy program a
-step takes three times as long, on some machines twenty. Here each thread is given a whole piece of the batch, and they meet
-when all pieces are done.
+    gradients = choose(model, loss_func, x, y, n_chunks=2, im2col=True)      once, before a run
+    loss, grads = gradients(model, loss_func, x, y)                          in each step
+
+Two ways to save time, each used only if it computes what the layers compute, which choose() tries:
+
+- Data-parallel threads. torch cuts every single operation into parts, and its threads meet after
+  each, a hundred times in a step: if another program uses one core, all wait for it. Here each
+  thread is given a chunk of the batch, and they meet once.
+- im2col products. C1 with S2, and C3 with S4, the convolution, its tanh and the averages, are one
+  matrix product (Chellapilla, Puri and Simard 2006, High Performance Convolutional Neural Networks
+  for Document Processing, section 2).
 """
 
 import contextlib
+import copy
 import functools
-import os
-from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
+from torch import nn
 from torch.nn import functional as F
 
-SMALLEST_PIECE = 128  # images: with fewer, Python's share of the work, which only one thread at a time can do, is too large
+from utils import compute_logits
+
+SMALLEST_CHUNK = 128  # images: with fewer, Python, which runs one thread at a time, is too slow
 
 
-def count():
-    """Return how many threads are to compute: torch's number, which is that of the cores or OMP_NUM_THREADS, or fewer if
-    this process may not use so many cores."""
-    limits = [torch.get_num_threads(), quota()]
-    if hasattr(os, "sched_getaffinity"):  # Linux
-        limits.append(len(os.sched_getaffinity(0)))
-    return max(1, int(min(limits)))
+def autograd_gradients(model, loss_func, x, y):
+    """Return (loss, gradients of the trainable weights), both detached, of a batch."""
+    loss = loss_func(compute_logits(model, x), y)
+    return loss.detach(), torch.autograd.grad(loss, trainable(model), allow_unused=True)
 
 
-def quota(root=Path("/")):
-    """Return how many cores' time the control group of this process may use, infinity if all; root is for tests.
+def trainable(model):
+    """Return the weights of model that are trained."""
+    return [weight for weight in model.parameters() if weight.requires_grad]
 
-    A container with --cpus=2 sees all of the machine's cores, but is stopped once its threads have used up, together, two
-    cores' time. Version 2 of the control groups says "200000 100000" in cpu.max, microseconds in each period; version 1
-    has a file for each of the two. The groups above limit too.
+
+def gradients(model, loss_func, x, y, *, n_chunks=1, im2col=False, bfloat16=False):
+    """Return what autograd_gradients() returns, computed by n_chunks threads.
+
+    loss_func has to be a mean over images. bfloat16: round activations and their gradients to
+    8 significant bits; weights and loss keep their 24 (Micikevicius et al. 2018, section 3.1).
     """
-    found = [float("inf")]
-    with contextlib.suppress(OSError):
-        for line in (root / "proc/self/cgroup").read_text().splitlines():
-            _, controllers, path = line.split(":", 2)
-            if controllers and "cpu" not in controllers.split(","):
-                continue
-            top = root / "sys/fs/cgroup" / ("cpu" if controllers else "")
-            group = top / path.lstrip("/")
-            for folder in (group, *group.parents):
-                found.append(_quota_of(folder, ["cpu.cfs_quota_us", "cpu.cfs_period_us"] if controllers else ["cpu.max"]))
-                if folder == top:
-                    break
-    return min(found)
+    def of_chunk(x, y):
+        loss = loss_func(fast_logits(model, x, im2col, bfloat16), y)
+        if len(y) < n_images:
+            loss = loss * (len(y) / n_images)
+        return loss.detach(), *torch.autograd.grad(loss, trainable(model))
+
+    n_images = len(y)
+    first, *others = zip(x.chunk(n_chunks), y.chunk(n_chunks))
+    futures = [chunk_threads(n_chunks - 1).submit(of_chunk, *chunk) for chunk in others]
+    parts = [of_chunk(*first), *(future.result() for future in futures)]
+    loss, *grads = [functools.reduce(torch.add, part) for part in zip(*parts)]
+    return loss, grads
 
 
-def _quota_of(folder, names):
+def fast_logits(model, x, im2col, bfloat16):
+    """Return model's logits, float32 (N, n_classes), for inputs x."""
+    if im2col:
+        return im2col_logits(model, x, torch.bfloat16 if bfloat16 else torch.float32).float()
+    # no cache: the threads would share it
+    with torch.autocast(x.device.type, torch.bfloat16, enabled=bfloat16, cache_enabled=False):
+        logits = compute_logits(model, x)
+    return logits.float()
+
+
+# --------------------------------------------------------------------------------------------------
+# Which way
+
+def choose(model, loss_func, x, y, n_chunks=1, im2col=False, bfloat16=False):
+    """Return (gradients function, whether it uses im2col): the fastest way that is asked for and
+    gives, on the batch (x, y), the loss and gradients that autograd gives.
+
+    The way asked for comes first, then the model's own layers in chunks, then plain autograd.
+    """
+    for products in (True, False) if im2col else (False,):
+        way = dict(n_chunks=n_chunks, im2col=products)
+        if way == dict(n_chunks=1, im2col=False) and not bfloat16:
+            break
+        if agree(functools.partial(gradients, **way), model, loss_func, x, y):
+            return functools.partial(gradients, **way, bfloat16=bfloat16), products
+    return autograd_gradients, False
+
+
+def agree(fast, model, loss_func, x, y, tolerance=1e-3):
+    """Say whether the function fast returns autograd_gradients()'s loss and gradients, in float32.
+
+    Models may differ from LeNet-5 in whatever way, so any error means no.
+    """
+    if fast.keywords["im2col"] and layer_types(model) != IM2COL_LAYERS:
+        return False
     try:
-        used, period = " ".join((folder / name).read_text() for name in names).split()
-        return float(used) / float(period) if float(used) > 0 else float("inf")  # version 1 says -1 for no limit
-    except (OSError, ValueError):  # no such file, or version 2's "max 100000"
-        return float("inf")
+        with torch.random.fork_rng(devices=[]):  # of a dropout
+            results = [function(copy.deepcopy(model).train(), loss_func, x, y)
+                       for function in (fast, autograd_gradients)]
+    except Exception:
+        return False
+    pairs = zip(*([loss, *grads] for loss, grads in results))
+    return all(b is not None and (a - b).norm() <= tolerance * b.norm() + 1e-6 for a, b in pairs)
+
+
+IM2COL_LAYERS = [nn.Conv2d, nn.Tanh, nn.AvgPool2d] * 2 + [nn.Conv2d, nn.Tanh, nn.Linear, nn.Tanh,
+                                                          nn.Linear]
+
+
+def layer_types(model):
+    """Return the types of model's layers, in their order."""
+    return [type(module) for module in model.modules() if not list(module.children())]
+
+
+# --------------------------------------------------------------------------------------------------
+# Threads
+
+def count_chunks(threads, batch_size):
+    """Return how many chunks a batch is cut into: one for each thread, but none too small."""
+    return max(1, min(threads, batch_size // SMALLEST_CHUNK))
+
+
+@functools.cache
+def chunk_threads(n):
+    """Return n threads, in none of which torch cuts its operations."""
+    return ThreadPoolExecutor(max(n, 1), "chunk", torch.set_num_threads, (1,))
 
 
 @contextlib.contextmanager
@@ -68,66 +137,40 @@ def torch_threads(n):
         torch.set_num_threads(before)
 
 
-def pieces(data_loader, device):
-    """Return into how many pieces to cut the batches of data_loader: one for each of torch's threads, or fewer if the pieces
-    would be too small; 1, and so not at all, if the work isn't the CPU's."""
-    if torch.device(device).type != "cpu":
-        return 1
-    size = getattr(data_loader, "batch_size", None) or 0  # of a list, say, nobody knows
-    return max(1, min(torch.get_num_threads(), size // SMALLEST_PIECE))
+class Prefetch:
+    """A loader whose batches are those of another, made by a thread while others are trained on.
 
-
-@contextlib.contextmanager
-def workers(n):
-    """Yield n - 1 threads, an executor, who help the calling one; within it torch's operations are not cut, in none of them.
-
-    Yields None if n is 1: then nobody helps, and torch cuts its operations as ever.
+    Meanwhile torch does not cut its operations: gradients() has a thread for each chunk.
     """
-    if n == 1:
-        yield None
-        return
-    with torch_threads(1), ThreadPoolExecutor(n - 1, "worker", torch.set_num_threads, (1,)) as executor:
-        yield executor
+
+    def __init__(self, loader):
+        self.loader = loader
+
+    def __len__(self):
+        return len(self.loader)
+
+    def __getattr__(self, name):  # dataset, batch_size, generator ...
+        return getattr(self.loader, name)
+
+    def __iter__(self):
+        one = ThreadPoolExecutor(1, "prefetch", torch.set_num_threads, (1,))
+        with torch_threads(1), one as thread:
+            batches = iter(self.loader)
+            following = thread.submit(next, batches, None)
+            while (batch := following.result()) is not None:
+                following = thread.submit(next, batches, None)
+                yield batch
 
 
-def start(executor, function, *arguments):
-    """Start function(*arguments) on one of the executor's threads and return its Future; without one, do it here and now."""
-    if executor is not None:
-        return executor.submit(function, *arguments)
-    future = Future()
-    future.set_result(function(*arguments))
-    return future
-
-
-def spread(executor, function, *iterables):
-    """Return a Future of function(*items) for each items in zip(*iterables): the first is computed here, the others by the
-    executor's threads meanwhile. function must not draw random numbers that its calls share."""
-    first, *others = zip(*iterables)
-    futures = [start(executor, function, *items) for items in others]
-    return [start(None, function, *first), *futures]
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# LeNet-5's sums as a few large matrix products, on a CPU: the same logits, in half of the time that its layers take.
-#
-# C1 with S2, and C3 with S4, the convolution, its tanh and the averages over squares of 2x2, are computed at one go:
-#
-# - A convolution is the product of its kernels, a row each, and of its input's patches, a column each. Here a patch is what one
-#   square sees, 6x6 pixels, and each kernel of 5x5 is laid at its four places in it: four rows give the four pixels of all squares,
-#   and the averages are sums of rows. A last row of ones under the patches carries the biases.
-# - The images of a batch lie innermost, (C, H, W, N): wherever a patch begins, what is copied or added are runs of N numbers.
-# - tanh z = 2 sigmoid(2z) - 1, and torch's sigmoid takes a tenth of the time of its tanh.
-# - There are few calls: threads that compute side by side wait for each other at each, for Python's lock.
-#
-# train() computes in this way; everything else asks the layers themselves. (Chellapilla, Puri and Simard 2006, High Performance
-# Convolutional Neural Networks for Document Processing, section 2: convolutions as products.)
-
+# --------------------------------------------------------------------------------------------------
+# im2col products
 
 @functools.cache
 def layout(channels):
-    """Return what lays a map's kernels, of 5x5, and its bias at four places: float (25 C + 1, 4 (36 C + 1)), of 0 and 2.
+    """Return what lays a map's kernels, of 5x5, and its bias at four places.
 
-    (weights, bias), a row, times this is four rows, one after the other, each for patches of C x 6 x 6 pixels and a one.
+    float (25 C + 1, 4 (36 C + 1)), of 0 and 2: (weights, bias), a row, times this is four rows, one
+    after the other, each for patches of C x 6 x 6 pixels and a one.
     """
     weights = torch.eye(25 * channels).view(-1, channels, 5, 5)
     laid = torch.stack([F.pad(weights, (j, 1 - j, i, 1 - i)) for i in (0, 1) for j in (0, 1)], 1)
@@ -139,8 +182,13 @@ def layout(channels):
 class ConvTanhPool(torch.autograd.Function):
     """Convolve with kernels of 5x5, take the tanh, average squares of 2x2.
 
-    x: (C, H, W, N), float32 or bfloat16, the type of the products' factors; weight: float32 (O, C, 5, 5); bias: float32 (O,).
-    Returns (O, (H - 4) / 2, (W - 4) / 2, N) of x's type.
+    x: (C, H, W, N), float32 or bfloat16, the type of the products' factors; weight: float32
+    (O, C, 5, 5); bias: float32 (O,). Returns (O, (H - 4) / 2, (W - 4) / 2, N) of x's type.
+
+    A patch is what one square sees, 6x6 pixels, and each kernel is laid at its four places in it:
+    four rows give the four pixels of all squares, and the averages are sums of rows. A last row of
+    ones under the patches carries the biases. The images of a batch lie innermost: wherever a patch
+    begins, what is copied or added are runs of N numbers. tanh z = 2 sigmoid(2z) - 1.
     """
 
     @staticmethod
@@ -165,13 +213,14 @@ class ConvTanhPool(torch.autograd.Function):
         patches, kernels, pixels = ctx.saved_tensors
         (channels, height, width, n), (n_maps, h, w, _) = ctx.shape, gradient.shape
         gradient = gradient.float().div(2).reshape(n_maps, 1, -1).expand_as(pixels)
-        gradient = torch.ops.aten.sigmoid_backward(gradient, pixels, grad_input=pixels)  # in place: nobody asks for them again
+        # in place: nobody asks for the pixels again
+        gradient = torch.ops.aten.sigmoid_backward(gradient, pixels, grad_input=pixels)
         gradient = gradient.view(4 * n_maps, -1).to(patches.dtype)
         of_kernels = torch.mm(gradient, patches.T).float().view(n_maps, -1) @ layout(channels).T
         of_weight, of_bias = of_kernels[:, :-1].reshape(n_maps, channels, 5, 5), of_kernels[:, -1]
         if not ctx.needs_input_grad[0]:
             return None, of_weight, of_bias
-        # a patch's row is 2 a + p, its column 2 b + q; of the input, they are those of the square, and a and b squares on
+        # a patch's row is 2 a + p, its column 2 b + q: the square's own, a and b squares on
         of_patches = torch.mm(kernels[:, :-1].T, gradient).view(channels, 3, 2, 3, 2, h, w, n)
         of_columns = gradient.new_zeros(channels, 3, 2, 2, h, w + 2, n)  # C, a, p, q
         for b in range(3):
@@ -179,18 +228,23 @@ class ConvTanhPool(torch.autograd.Function):
         of_x = gradient.new_zeros(channels, 2, 2, h + 2, w + 2, n)  # C, p, q
         for a in range(3):
             of_x[:, :, :, a:a + h].add_(of_columns[:, a])
-        return of_x.permute(0, 3, 1, 4, 2, 5).reshape(channels, height, width, n), of_weight, of_bias
+        of_x = of_x.permute(0, 3, 1, 4, 2, 5).reshape(channels, height, width, n)
+        return of_x, of_weight, of_bias
 
 
 def linear(layer, x):
-    """Return layer's sums, (O, N) of x's dtype, for x, (I, N): of a linear layer, or of a convolution over its whole input."""
-    return torch.addmm(layer.bias.to(x.dtype)[:, None], layer.weight.flatten(1).to(x.dtype), x)
+    """Return layer's sums, (O, N) of x's dtype, for x, (I, N).
+
+    layer is a linear one, or a convolution over its whole input.
+    """
+    weight = layer.weight.flatten(1).to(x.dtype)
+    return torch.addmm(layer.bias.to(x.dtype)[:, None], weight, x)
 
 
-def compute_logits(model, x, dtype=torch.float32):
-    """Return the logits, (N, 10) of the given dtype, of a LeNet5 for x, float (N, 1, 32, 32), standardised, on a CPU.
+def im2col_logits(model, x, dtype=torch.float32):
+    """Return the logits, (N, 10) of the given dtype, of a LeNet5 for inputs x, on a CPU.
 
-    dtype: torch.float32 or torch.bfloat16, that of the products' factors and of their gradients.
+    dtype: torch.float32 or torch.bfloat16, that of the products' factors and their gradients.
     """
     c1, _, _, c3, _, _, c5, _ = model.feature_extractor
     f6, _, output = model.classifier

@@ -1,126 +1,163 @@
-"""What a recipe is made of: its settings, the optimizer, the schedule.
+"""What a recipe is made of: its settings, the training images, the optimizer, the schedule.
 
 The loop itself, train.py's, is the same for all.
 """
 
 import torch
+from torch import nn
 from torch.nn import functional as F
 from torch.optim.lr_scheduler import LambdaLR
 
-from model import LeNet5
+import utils
+from training import fast_cpu
 from training.augment import make_augment
+from training.checkpoints import build_network
 from training.data import Batches
-from training.negatives import make_junk
+from training.negatives import make_negatives
 from training.soap import SOAP
-from training.styles import other_hands
+from training.styles import other_styles
 
 RECIPES = {
     # The lecture's. Nothing but Adam.
     "classic": dict(epochs=30, batch_size=64, lr=0.001, ingredients=()),
-    # Ours: what each ingredient is worth is in the model card, Model/README.md.
+    # Ours: what each ingredient contributes is in the model card, Model/README.md.
     "modern": dict(epochs=40, batch_size=512, lr=0.0045, ingredients=(
-        "rotation", "decay", "schedule", "affine", "turns", "elastic", "strokes", "hands", "junk", "bfloat16", "products")),
+        "soap", "weight-decay", "schedule", "affine", "random-rotation", "elastic",
+        "stroke-thickness", "styles", "negatives", "bfloat16", "im2col")),
 }
 
 
-def prepare(settings, train_set, device, own=None):
-    """Return what a training starts with: (model, optimizer, train_loader, extras), the extras being the keyword arguments
-    scheduler, bfloat16 and by_products of train() and training_process().
+def prepare(settings, train_set, device, own=None, loss_func=None):
+    """Return what a training starts with: (model, optimizer, train_loader, extras).
 
-    settings: epochs, batch_size, lr, seed, ingredients. train_set: (images, labels), uint8 and int64 on device; own: as many
-    more of the user's own, or None.
+    settings: epochs, batch_size, lr, seed, ingredients. train_set: (images, labels), uint8 and
+    int64 on device; own: as many more of the user's own, or None. loss_func: a mean over images of
+    (logits, targets), cross entropy by default. extras are train()'s keyword arguments scheduler
+    and gradients. Raises LeNetError if model.py's network does not fit the task.
     """
     ingredients = settings["ingredients"]
+    on_cpu = torch.device(device).type == "cpu"
     torch.manual_seed(settings["seed"])
-    by_products = "products" in ingredients and torch.device(device).type == "cpu"
-    layout = torch.contiguous_format if by_products else torch.channels_last  # the faster one for convolutions
-    model = LeNet5().to(device, memory_format=layout)
-    optimizer = make_optimizer(model, settings["lr"], device, ingredients)
+    model = build_network().to(device)
     generator = torch.Generator().manual_seed(settings["seed"])
-    train_set = add_strangers(*train_set, ingredients, settings["seed"])
+    images, targets, table = add_styles_and_negatives(*train_set, ingredients, settings["seed"])
     if own is not None:
-        train_set = add_own(*train_set, *own)
-    images, targets, slots = train_set
-    train_loader = Batches(images, targets, settings["batch_size"], generator, make_augment(ingredients), slots)
+        images, targets, table = add_own(images, targets, table, *own)
+    size = settings["batch_size"]
+    train_loader = Batches(images, targets, size, generator, make_augment(ingredients), table)
+    gradients, im2col = fast_cpu.autograd_gradients, False
+    if on_cpu:
+        n_chunks = fast_cpu.count_chunks(torch.get_num_threads(), size)
+        few = utils.standardise(images[:size].float() / 255), targets[:size]
+        gradients, im2col = fast_cpu.choose(
+            model, loss_func or nn.CrossEntropyLoss(), *few, n_chunks, "im2col" in ingredients,
+            in_bfloat16(ingredients, device))
+        if n_chunks > 1 and gradients is not fast_cpu.autograd_gradients:
+            train_loader = fast_cpu.Prefetch(train_loader)
+        if "im2col" in ingredients and not im2col:
+            print("model.py's network is not the lecture's LeNet-5, so autograd computes its "
+                  "gradients, which takes longer")
+    if not im2col:  # the faster layout for layers
+        model.to(memory_format=torch.channels_last)
+    optimizer = make_optimizer(model, settings["lr"], device, ingredients)
     steps = settings["epochs"] * len(train_loader)
-    extras = dict(scheduler=make_schedule(optimizer, steps) if "schedule" in ingredients else None,
-                  bfloat16=in_bfloat16(ingredients, device), by_products=by_products)
-    return model, optimizer, train_loader, extras
+    scheduler = make_schedule(optimizer, steps) if "schedule" in ingredients else None
+    return model, optimizer, train_loader, dict(scheduler=scheduler, gradients=gradients)
 
 
-JUNK = 0.05   # of an epoch's images, against its digits, are no digit;
-CHOICES = 5   # images that a slot of an epoch may show: a one or a seven is in another hand every fifth time, on average
+NEGATIVES = 0.05  # of an epoch's images, against its digits, are no digit;
+CHOICES = 5       # images in a row of the sampling table: a one or a seven has another style every
+                  # fifth time, on average
 
 
-def add_strangers(images, labels, ingredients, seed):
-    """Return (images, targets, slots): with "hands", each of the ones and sevens in another hand, too; with "junk", what is no
-    digit.
+def add_styles_and_negatives(images, labels, ingredients, seed):
+    """Return (images, targets, table): with "styles", ones and sevens in another style added; with
+    "negatives", what is no digit.
 
-    slots, int64 (M, CHOICES), say what an epoch's M images are: each is one of these at random, anew in every epoch. So junk
-    hardly ever comes twice in a row, and no image of MNIST's is lost. The targets are labels, int64 (N,); with junk they are
-    distributions, float (N, 10), a junk image's the uniform one. Both are made on the CPU, with a generator of their own, so that
-    no other random number changes.
+    table, the sampling table, int64 (M, CHOICES), says what an epoch's M images are: each is one of
+    a row's at random, anew in every epoch. So a negative hardly ever comes twice in a row, and no
+    image of MNIST's is lost. The targets are labels, int64 (N,); with negatives they are
+    distributions, float (N, 10), a negative's the uniform one. Both are made on the CPU, with a
+    generator of their own, so that no other random number changes.
     """
     device, generator = images.device, torch.Generator().manual_seed(seed)
     plain, labels = images.cpu(), labels.cpu()
     images, targets = plain, labels
-    slots = torch.arange(len(labels))[:, None].repeat(1, CHOICES if {"hands", "junk"} & set(ingredients) else 1)
-    if "hands" in ingredients:
-        index, others = other_hands(plain, labels, generator)
-        slots[index, 0] = len(plain) + torch.arange(len(index))
+    choices = CHOICES if {"styles", "negatives"} & set(ingredients) else 1
+    table = torch.arange(len(labels))[:, None].repeat(1, choices)
+    if "styles" in ingredients:
+        index, others = other_styles(plain, labels, generator)
+        table[index, 0] = len(plain) + torch.arange(len(index))
         images, targets = torch.cat([plain, others]), torch.cat([labels, labels[index]])
-    if "junk" in ingredients:
-        junk = make_junk(plain, labels, round(JUNK * len(labels)), CHOICES, generator)
-        slots = torch.cat([slots, len(targets) + torch.arange(len(junk)).view(-1, CHOICES)])
-        targets = torch.cat([F.one_hot(targets, 10).float(), torch.full((len(junk), 10), 0.1)])
-        images = torch.cat([images, junk])
-    return images.to(device), targets.to(device), slots
+    if "negatives" in ingredients:
+        n = round(NEGATIVES * len(labels))
+        negatives = make_negatives(plain, labels, n, CHOICES, generator)
+        rows = len(targets) + torch.arange(len(negatives)).view(-1, CHOICES)
+        table = torch.cat([table, rows])
+        uniform = torch.full((len(negatives), 10), 0.1)
+        targets = torch.cat([F.one_hot(targets, 10).float(), uniform])
+        images = torch.cat([images, negatives])
+    return images.to(device), targets.to(device), table
 
 
-OWN_SHARE = 0.03    # of an epoch's images are the user's own: enough to be learnt, too few to cost MNIST's accuracy;
-OWN_AT_MOST = 100   # times that one of them is shown in an epoch
+OWN_SHARE = 0.03   # of an epoch's images are the user's own: learnt, and MNIST's accuracy stays;
+OWN_AT_MOST = 100  # times that one of them is shown in an epoch
 
 
-def add_own(images, targets, slots, own_images, own_labels):
-    """Return (images, targets, slots) with the user's own added, each as often as makes them OWN_SHARE of all, at least once.
+def add_own(images, targets, table, own_images, own_labels):
+    """Return (images, targets, table) with the user's own pictures added.
 
-    images, own_images: uint8 (N, 1, 32, 32), (M, 1, 32, 32); targets: labels, int64 (N,), or distributions, float (N, 10);
-    slots: add_strangers()'s; own_labels: int64 (M,). What comes out has targets' kind and is on images' device.
+    Each is shown as often as makes them OWN_SHARE of all, at least once. images, own_images: uint8
+    (N, 1, 32, 32), (M, 1, 32, 32); targets: labels, int64 (N,), or distributions, float (N, 10);
+    table: the sampling table; own_labels: int64 (M,). What is returned has targets' kind and is on
+    images' device.
     """
-    times = round(OWN_SHARE / (1 - OWN_SHARE) * len(slots) / len(own_images))
+    times = round(OWN_SHARE / (1 - OWN_SHARE) * len(table) / len(own_images))
     times = min(max(times, 1), OWN_AT_MOST)
-    own_targets = F.one_hot(own_labels, 10).float() if targets.is_floating_point() else own_labels
-    own_slots = len(images) + torch.arange(len(own_images))[:, None]
-    return (torch.cat([images, own_images.to(images.device)]), torch.cat([targets, own_targets.to(targets.device)]),
-            torch.cat([slots, own_slots.repeat(times, slots.shape[1])]))
+    as_distributions = targets.is_floating_point()
+    own_targets = F.one_hot(own_labels, 10).float() if as_distributions else own_labels
+    rows = len(images) + torch.arange(len(own_images))[:, None]
+    return (torch.cat([images, own_images.to(images.device)]),
+            torch.cat([targets, own_targets.to(targets.device)]),
+            torch.cat([table, rows.repeat(times, table.shape[1])]))
 
 
 def make_optimizer(model, lr, device, ingredients=()):
-    """Return Adam over model's parameters, or SOAP if "rotation" is among the ingredients.
+    """Return Adam over model's parameters, or SOAP if "soap" is among the ingredients.
 
-    With "decay", weights (not biases) shrink by 0.2 * lr in each step (Loshchilov and Hutter 2019).
+    With "weight-decay", weights (not biases) shrink by 0.2 * lr in each step (Loshchilov and Hutter
+    2019).
     """
+    decay = 0.2 if "weight-decay" in ingredients else 0.0
     weights = [parameter for parameter in model.parameters() if parameter.ndim > 1]
-    biases = [parameter for parameter in model.parameters() if parameter.ndim == 1]
-    groups = [dict(params=weights, weight_decay=0.2 if "decay" in ingredients else 0.0), dict(params=biases, weight_decay=0.0)]
-    if "rotation" in ingredients:
+    biases = [parameter for parameter in model.parameters() if parameter.ndim <= 1]
+    groups = [dict(params=weights, weight_decay=decay), dict(params=biases, weight_decay=0.0)]
+    if "soap" in ingredients:
         return SOAP(groups, lr)
-    adam = torch.optim.AdamW if "decay" in ingredients else torch.optim.Adam
+    adam = torch.optim.AdamW if decay else torch.optim.Adam
     return adam(groups, lr, fused=torch.device(device).type in ("cpu", "cuda"))
 
 
 def make_schedule(optimizer, steps):
-    """Return the learning rate's schedule: up to its peak in a twentieth of the steps, then down to nearly 0, in
-    straight lines (Smith and Topin 2018, without the cycled momentum)."""
+    """Return the learning rate's schedule, one cycle in straight lines: up to its peak in a
+    twentieth of the steps, then down to nearly 0 (Smith and Topin 2018, with constant momentum).
+
+    OneCycleLR can't be had for every number of steps: with 20 it divides by 0 (torch 2.14).
+    """
     rise = max(1, round(0.05 * steps))
-    return LambdaLR(optimizer, lambda step: min((step + 1) / rise, max(steps - step, 0.1) / max(steps - rise, 1)))
+    fall = max(steps - rise, 1)
+    return LambdaLR(optimizer, lambda step: min((step + 1) / rise, max(steps - step, 0.1) / fall))
 
 
 def in_bfloat16(ingredients, device):
-    """Say whether to compute in bfloat16: if the recipe has it and the device is a CPU with instructions for it.
+    """Say whether to compute in bfloat16: if the recipe has it and the device is a CPU with
+    instructions for it.
 
-    AVX512_BF16 or AMX, that is; without them it would be slower. On a GPU this network is too small for it to matter.
+    AVX512_BF16 or AMX, that is; without them it would be slower. On a GPU this network is too small
+    for it to matter.
     """
-    known = torch.device(device).type == "cpu" and hasattr(torch.cpu, "get_capabilities")  # since torch 2.9
+    on_cpu = torch.device(device).type == "cpu"
+    known = on_cpu and hasattr(torch.cpu, "get_capabilities")  # since torch 2.9
     cpu = torch.cpu.get_capabilities() if known else {}
-    return "bfloat16" in ingredients and bool(cpu.get("avx512_bf16") or cpu.get("amx_bf16"))
+    has_it = bool(cpu.get("avx512_bf16") or cpu.get("amx_bf16"))
+    return "bfloat16" in ingredients and has_it

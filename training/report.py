@@ -1,4 +1,4 @@
-"""How a run is scored, told and drawn."""
+"""How a run is scored, reported and drawn."""
 
 import csv
 import io
@@ -9,22 +9,48 @@ import torch
 
 from figures import plots, window
 import utils
-from training.augment import make_augment, turn
+from training.augment import make_augment, random_rotation
 from training.data import Batches
+from training.fast_cpu import count_chunks
 from utils import LeNetError
 
 HEADER = "epoch  train loss  val loss  val accuracy  wrong        lr  seconds"
 
 
 def epoch_line(row, is_best):
-    return (f"{row['epoch']:5d}  {row['train_loss']:10.4f}  {row['valid_loss']:8.4f}  {row['valid_accuracy']:10.2f} %  "
-            f"{row['valid_wrong']:5d}  {row['lr']:8.6f}  {row['seconds']:7.1f}{' *' if is_best else ''}")
+    """Return one aligned line about an epoch."""
+    return (f"{row['epoch']:5d}  {row['train_loss']:10.4f}  {row['valid_loss']:8.4f}  "
+            f"{row['valid_accuracy']:10.2f} %  {row['valid_wrong']:5d}  {row['lr']:8.6f}  "
+            f"{row['seconds']:7.1f}{' *' if is_best else ''}")
+
+
+def headline(device, settings, data):
+    """Return what a run starts with: the device, its threads, and how many images there are."""
+    threads = settings["threads"]
+    n_chunks = count_chunks(threads, settings["batch_size"])
+    of = f" (gradients in {n_chunks})" if 1 < n_chunks < threads else ""
+    on = f", {threads} thread{'s' * (threads > 1)}{of}" if device.type == "cpu" else ""
+    n_train, n_valid, n_test = (len(labels) for _, labels in data)
+    return (f"LeNet-5 on {device}{on}: {n_train:,} training, {n_valid:,} validation, "
+            f"{n_test:,} test images")
 
 
 def describe(settings):
-    """Return settings as one line for people, to whom the number of threads has been told."""
-    plain = [f"{key} {value}" for key, value in settings.items() if key not in ("ingredients", "threads") and value is not None]
-    return ", ".join(plain) + f"; {', '.join(settings['ingredients']) or 'no augmentation, no schedule'}"
+    """Return settings as one line for people; headline() has said the number of threads."""
+    plain = [f"{key} {value}" for key, value in settings.items()
+             if key not in ("ingredients", "threads") and value is not None]
+    ingredients = ", ".join(settings["ingredients"]) or "no augmentation, no schedule"
+    return f"{', '.join(plain)}; {ingredients}"
+
+
+def print_result(best, errors, n_test, seconds):
+    """Say how a completed run did; return its row of summarise()'s table."""
+    accuracies = {key: 100 - value for key, value in errors.items()}
+    n_wrong = round(errors["upright"] * n_test / 100)
+    print(f"best epoch {best['epoch']} (validation loss {best['valid_loss']:.4f}) after "
+          f"{seconds:.0f} s; test accuracy {accuracies['upright']:.2f} % "
+          f"({n_wrong} of {n_test:,} wrong)", flush=True)
+    return {"errors": n_wrong, "valid": best["valid_accuracy"], **accuracies}
 
 
 def write_history(history, path):
@@ -33,13 +59,14 @@ def write_history(history, path):
     writer = csv.DictWriter(text, history[0].keys(), lineterminator="\n")
     writer.writeheader()
     for row in history:
-        writer.writerow({key: f"{value:.6g}" if isinstance(value, float) else value for key, value in row.items()})
+        writer.writerow({key: f"{value:.6g}" if isinstance(value, float) else value
+                         for key, value in row.items()})
     utils.write_atomically(path, lambda file: file.write(text.getvalue().encode()))
 
 
-def forgiving(write):
-    """Return write for tables and pictures: where it raises LeNetError, that is told in one line, the first time, and the
-    work goes on. A file may be open in a program that lets nobody else write it."""
+def warn_on_error(write):
+    """Return write for tables and pictures: a LeNetError is a warning, the first time, and the work
+    goes on. A file may be open in a program that lets nobody else write it."""
     told = set()
 
     def attempt(*args):
@@ -55,27 +82,30 @@ def forgiving(write):
     return attempt
 
 
-TURNS = (15, 30, 45)  # degrees
+ROTATIONS = (15, 30, 45)  # degrees
 
 
 def score(model, test_set, device):
-    """Return the errors on test_set in percent: {"upright": ..., "+-15": ..., "+-30": ..., "+-45": ...}.
+    """Return the errors on test_set in percent: {"upright": ..., "+-15": ..., ..., "+-45": ...}.
 
-    For +-d each image is turned by its own angle, uniform in -d .. d degrees, the same ones in every call.
+    For +-d each image is rotated by its own angle, uniform in -d .. d degrees, the same ones in
+    every call.
     """
     images, labels = test_set
-    errors = {"upright": 100 - 100 * utils.get_accuracy(model, Batches(images, labels, 1000), device)}
-    for degrees in TURNS:
+    rotated = {"upright": images}
+    for degrees in ROTATIONS:
         generator = torch.Generator().manual_seed(degrees)
-        turned = turn(images.float(), degrees, generator).round().to(torch.uint8)
-        errors[f"+-{degrees}"] = 100 - 100 * utils.get_accuracy(model, Batches(turned, labels, 1000), device)
-    return errors
+        turned = random_rotation(images.float(), degrees, generator)
+        rotated[f"+-{degrees}"] = turned.round().to(torch.uint8)
+    return {name: 100 - 100 * utils.get_accuracy(model, Batches(images, labels, 1000), device)
+            for name, images in rotated.items()}
 
 
 def expected_calibration_error(probabilities, labels, bins=15):
     """Return the mean gap between confidence and accuracy, 0..1 (Guo et al. 2017, equation 3).
 
-    Images are put into `bins` equal intervals of the largest probability; gaps are weighted by the images in them.
+    Images are put into `bins` equal intervals of the largest probability; gaps are weighted by the
+    images in them.
     """
     confidence, predictions = probabilities.max(1)
     right = (predictions == labels).float()
@@ -88,16 +118,18 @@ def print_scores(model, test_set, device):
     """Print everything that --evaluate promises about model on the test set."""
     logits, labels = utils.predict_all(model, Batches(*test_set, 1000), device)
     probabilities, right = logits.softmax(1), logits.argmax(1) == labels
-    print(f"test accuracy {percent(right.float().mean().item())} ({(~right).sum().item()} of {len(labels):,} wrong)")
+    print(f"test accuracy {percent(right.float().mean().item())} "
+          f"({(~right).sum().item()} of {len(labels):,} wrong)")
     for degrees, errors in score(model, test_set, device).items():
         if degrees != "upright":
-            print(f"  turned within {degrees:>4} degrees: {100 - errors:.2f} %")
+            print(f"  rotated within {degrees:>4} degrees: {100 - errors:.2f} %")
     for digit in range(10):
         of_digit = right[labels == digit]
         if len(of_digit):
             print(f"  digit {digit}: {percent(of_digit.float().mean().item())} "
                   f"({(~of_digit).sum().item():2d} of {len(of_digit):,} wrong)")
-    print(f"expected calibration error {percent(expected_calibration_error(probabilities, labels))} (15 bins)")
+    error = expected_calibration_error(probabilities, labels)
+    print(f"expected calibration error {percent(error)} (15 bins)")
 
 
 def percent(fraction):
@@ -105,8 +137,10 @@ def percent(fraction):
 
 
 def summarise(results, first):
-    """Print each seed's errors on the test set and accuracies, their mean and standard deviation."""
-    print("accuracy in %    " + "".join(f"{key:>9}" for key in results[0]))
+    """Print each seed's number of errors on the test set and its accuracies, their mean and
+    standard deviation."""
+    print("errors on the test set, accuracy in %: validation set, test set upright and rotated")
+    print("                 " + "".join(f"{key:>9}" for key in results[0]))
     for seed, result in enumerate(results, first):
         print(f"  seed {seed:<9} " + "".join(f"{value:9.2f}" for value in result.values()))
     columns = list(zip(*(result.values() for result in results)))
@@ -115,14 +149,19 @@ def summarise(results, first):
 
 
 def plot_history(history, settings, figure=None):
-    columns = [[row[key] for row in history] for key in ("train_loss", "valid_loss", "valid_accuracy")]
-    return plots.plot_losses(*columns, f"LeNet-5 on MNIST, {settings['recipe']} recipe, seed {settings['seed']}", figure)
+    """Return the loss curves of a run, in figure if one is given."""
+    keys = "train_loss", "valid_loss", "valid_accuracy"
+    columns = [[row[key] for row in history] for key in keys]
+    title = f"LeNet-5 on MNIST, {settings['recipe']} recipe, seed {settings['seed']}"
+    return plots.plot_losses(*columns, title, figure)
 
 
 def make_watch(settings, path):
-    """Return the function watch(history) of --live: it redraws the loss curves in a window or, without one, in path.
+    """Return the function watch(history) of --live: it redraws the loss curves in a window or,
+    without one, in path.
 
-    Not in loss_curves.png, which shows how the network beside it was trained: this run may never end, or be of another seed.
+    Not in loss_curves.png, which shows how the network beside it was trained: this run may never be
+    completed, or be of another seed.
     """
     from matplotlib.figure import Figure
 
@@ -131,11 +170,12 @@ def make_watch(settings, path):
         window.open_window(figure, wait=False)
     except LeNetError:
         where = utils.one_line(utils.short_path(path))
-        print(f"train.py: no window can be opened here, so the loss curves are in {where}", file=sys.stderr)
-        save = forgiving(window.save_figure)
+        print(f"train.py: no window can be opened here, so the loss curves are in {where}",
+              file=sys.stderr)
+        save = warn_on_error(window.save_figure)
         return lambda history: save(plot_history(history, settings), path)
     open_here = [True]
-    figure.canvas.mpl_connect("close_event", lambda event: open_here.clear())  # the training goes on without it
+    figure.canvas.mpl_connect("close_event", lambda event: open_here.clear())
 
     def watch(history):
         if open_here:
@@ -147,10 +187,8 @@ def make_watch(settings, path):
 
 
 def write_figures(model, history, train_set, test_set, device, assets, settings):
-    """Write the pictures of a run (of an evaluation, if history is None) into the folder assets; return their paths.
-
-    One that can't be written is a warning.
-    """
+    """Write the pictures of a run (of an evaluation, if history is None) into the folder assets;
+    return their paths. One that can't be written is a warning."""
     logits, labels = utils.predict_all(model, Batches(*test_set, 1000), device)
     images = test_set[0].cpu()
     figures = {
@@ -160,12 +198,18 @@ def write_figures(model, history, train_set, test_set, device, assets, settings)
     if history is not None:
         figures["loss_curves.png"] = plot_history(history, settings)
         if augment := make_augment(settings["ingredients"]):
-            images, labels = train_set
-            digits = torch.stack([images[labels == digit][0] for digit in labels.unique()]).cpu()
-            batch = digits.repeat(24, 1, 1, 1).float() / 255  # strokes: first quarter thicker, second thinner, rest as is
-            distorted = augment(batch, torch.Generator().manual_seed(0)).view(24, *digits.shape)
-            names = ["thicker", "thinner", "as is", "as is"] if "strokes" in settings["ingredients"] else [""] * 4
-            figures["augmentation.png"] = plots.plot_rows([digits, *distorted[[0, 6, 12, 18]]], ["MNIST", *names],
-                                                          "Training digits, and what the network sees of them in four epochs")
-    save = forgiving(window.save_figure)
+            figures["augmentation.png"] = plot_augmentation(train_set, augment, settings)
+    save = warn_on_error(window.save_figure)
     return [assets / name for name, figure in figures.items() if save(figure, assets / name)]
+
+
+def plot_augmentation(train_set, augment, settings):
+    """Return a figure of a digit of each class and of what the network sees of it."""
+    images, labels = train_set
+    digits = torch.stack([images[labels == digit][0] for digit in labels.unique()]).cpu()
+    batch = digits.repeat(24, 1, 1, 1).float() / 255  # a quarter of them thicker, one thinner
+    distorted = augment(batch, torch.Generator().manual_seed(0)).view(24, *digits.shape)
+    is_changed = "stroke-thickness" in settings["ingredients"]
+    names = ["thicker", "thinner", "as is", "as is"] if is_changed else [""] * 4
+    return plots.plot_rows([digits, *distorted[[0, 6, 12, 18]]], ["MNIST", *names],
+                           "Training digits, and what the network sees of them in four epochs")

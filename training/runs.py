@@ -1,119 +1,203 @@
-"""The files of a run, by the name of its network's file, so that two runs into one folder don't meet.
+"""A run from its settings to its files: one seed or several, new or resumed."""
 
-    LeNet5.pth             the network of the last run that came to its end
-    LeNet5.history.csv     its epochs
-    LeNet5.previous.pth    the best of the networks that such runs have replaced
-    LeNet5.last.pth        the state of the last run after its last epoch, to go on from; a checkpoint, too, of its best epoch
-    LeNet5.last.csv        the epochs of that run so far
-
-A run that is interrupted leaves the network, its history and its pictures alone. One that ends puts its network there, even a
-worse one, but of all that were there before, and of runs that never ended, the best is kept.
-"""
-
-import itertools
 import os
+import shlex
+import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import torch
 from torch import nn
 
 import utils
+from training import files, own_pictures, report
+from training.checkpoints import load_checkpoint, read_file, save_checkpoint
+from training.data import Batches, load_data
+from training.files import best_epoch, sibling_path
+from training.recipes import RECIPES, prepare
 from utils import LeNetError
 
-OURS = (".last", ".previous", ".history")
+def run(training_process, settings, data, device, checkpoint, state=None, on_epoch=None, own=None):
+    """Train one network as settings say; keep its state, after each epoch, beside checkpoint.
+
+    training_process: train.py's. settings: recipe, epochs, batch_size, lr, seed, limit,
+    ingredients, threads (for the record: torch has been told). data: ((images, labels) for
+    training, validation, test), uint8 on device.
+    state: as kept, to resume from. on_epoch(history) is called once the state is safe. own:
+    (images, labels) of the user's own to train on, too. Returns (best_model, history, errors on the
+    test set as report.score() gives them).
+    """
+    train_set, valid_set, test_set = data
+    model, optimizer, train_loader, how = prepare(settings, train_set, device, own)
+    parts = {"model": model, "optimizer": optimizer, "scheduler": how["scheduler"]}
+    parts = {name: part for name, part in parts.items() if part is not None}
+    generator = train_loader.generator
+    history, best_weights = restore(state, settings, parts, generator, checkpoint)
+    write_history = report.warn_on_error(report.write_history)
+
+    def keep(history, best_weights):
+        states = {name: part.state_dict() for name, part in parts.items()}
+        save_checkpoint(sibling_path(checkpoint, "last.pth"), best_weights, history=history,
+                        generator=generator.get_state(), rng=torch.get_rng_state(), **states,
+                        **files.describe(settings, history))
+        if on_epoch is not None:
+            on_epoch(history)
+        write_history(history, sibling_path(checkpoint, "last.csv"))
+        is_best = best_epoch(history) is history[-1]
+        print(report.epoch_line(history[-1], is_best), flush=True)
+
+    print(report.HEADER, flush=True)
+    best_model, _, _ = training_process(
+        model, nn.CrossEntropyLoss(), optimizer, train_loader, Batches(*valid_set, 1000),
+        settings["epochs"], device, history=history, best_weights=best_weights, on_epoch=keep,
+        **how)
+    return best_model, history, report.score(best_model, test_set, device)
 
 
-def beside(checkpoint, what):
-    """Return the path of the file `what`, last.pth say, that belongs to checkpoint."""
-    return checkpoint.with_name(f"{checkpoint.name.removesuffix('.pth')}.{what}")
+def train_seeds(training_process, args, settings, device, scratch, state, pictures):
+    """Train args.seeds networks and say how each did on the test set."""
+    files.check_replaceable(args.checkpoint)
+    data = load_data(args.data_dir, device, settings["limit"])
+    utils.keep_freed_memory()
+    if args.dry_run:  # one batch of everything
+        data = [tuple(tensor[:settings["batch_size"]] for tensor in part) for part in data]
+    print(report.headline(device, settings, data))
+    own = own_pictures.as_tensors(pictures) if pictures else None
+    valid_loader = Batches(*data[1], 1000)
+    if state is None:
+        files.keep_unfinished(args.checkpoint, valid_loader, device)
+    results, first, comparison = [], settings["seed"], None
+    for seed in range(first, first + args.seeds):
+        settings = dict(settings, seed=seed)
+        print(report.describe(settings))
+        live = report.make_watch(settings, args.pictures / "live.png") if args.live else None
+        if seed > first:
+            args.stopped = f"stopped; the files are those of seed {first}, which was completed"
+
+        def on_epoch(history):
+            if seed == first and not args.dry_run:
+                args.stopped = how_to_resume(args)
+            if live is not None:
+                live(history)
+
+        started = time.perf_counter()
+        checkpoint = args.checkpoint if seed == first else scratch / f"seed{seed}.pth"
+        model, history, errors = run(training_process, settings, data, device, checkpoint,
+                                     state, on_epoch, own)
+        seconds = time.perf_counter() - started
+        results.append(report.print_result(best_epoch(history), errors, len(data[2][1]), seconds))
+        if pictures:
+            n = own_pictures.count_correct(pictures, model, device)
+            print(f"your pictures: {n} of {len(pictures)} read correctly", flush=True)
+        if seed == first:
+            comparison = finish(args, settings, model, history, errors, data, device)
+    if args.seeds > 1:
+        report.summarise(results, first)
+    if comparison:
+        print(utils.one_line(comparison))
 
 
-def check_name(checkpoint):
-    """Raise ValueError if a network can't be written to checkpoint, if the file of another run has that name, or if two of the
-    run's files are one, by a link: what is written to the one would be lost from the other."""
-    utils.check_file(checkpoint, "--checkpoint")
-    if not checkpoint.name.endswith(".pth"):  # x's state would be x.pth's, too
-        raise ValueError(f"argument --checkpoint: a network's file is called NAME.pth, not {checkpoint.name}")
-    if Path(checkpoint.stem).suffix in OURS:
-        raise ValueError(f"argument --checkpoint: {checkpoint.name} would be a file of a run to "
-                         f"{Path(checkpoint.stem).stem}.pth; choose another name")
-    files = [checkpoint, *(beside(checkpoint, what) for what in ("last.pth", "last.csv", "previous.pth", "history.csv"))]
-    for one, other in itertools.combinations(files, 2):
-        if os.path.realpath(one) == os.path.realpath(other):
-            raise ValueError(f"argument --checkpoint: {one} and {other} are one file, and each would be written over the other: "
-                             "replace the link by a copy")
+def finish(args, settings, model, history, errors, data, device):
+    """Write the files of a completed run; return what there is to say of the replaced network."""
+    metadata = dict(files.describe(settings, history), test_accuracy=100 - errors["upright"])
+    comparison = files.install_checkpoint(args.checkpoint, model.state_dict(), metadata,
+                                         Batches(*data[1], 1000), device)
+    written, table = [args.checkpoint], sibling_path(args.checkpoint, "history.csv")
+    if report.warn_on_error(report.write_history)(history, table):
+        written.append(table)
+    written += report.write_figures(model, history, data[0], data[2], device, args.pictures,
+                                    settings)
+    if not args.dry_run:
+        print(utils.one_line("written: " + " ".join(map(utils.short_path, written))))
+    return comparison
 
 
-def check_replaceable(checkpoint):
-    """Raise LeNetError if checkpoint is there but not a network that could be kept, and so compared, when it is replaced."""
-    if os.path.exists(checkpoint):
-        try:
-            utils.load_checkpoint(checkpoint)
-        except LeNetError as error:
-            raise LeNetError(f"{error}; a training would replace it: move it away, or name another --checkpoint") from error
+def evaluate(args, device):
+    """Do what --evaluate asks for."""
+    model, _ = load_checkpoint(args.checkpoint, device)
+    *_, test_set = load_data(args.data_dir, device)
+    report.print_scores(model, test_set, device)
+    report.write_figures(model, None, None, test_set, device, args.pictures, None)
 
+
+# --------------------------------------------------------------------------------------------------
+# To resume
 
 def load_state(checkpoint):
-    """Return the state of the run that was interrupted; raises LeNetError if there is none that can be used."""
-    path = beside(checkpoint, "last.pth")
+    """Return the state of the interrupted run; raise LeNetError if there is none to resume."""
+    path = sibling_path(checkpoint, "last.pth")
     if not os.path.lexists(path):
         raise LeNetError(f"{path}: there is no run to resume; start one without --resume")
-    state = utils.read_file(path)
+    state = read_file(path)
     wanted = {"settings": dict, "history": list, "weights": dict, "model": dict, "optimizer": dict}
-    if not isinstance(state, dict) or not all(isinstance(state.get(key), kind) for key, kind in wanted.items()):
+    if not isinstance(state, dict) or any(not isinstance(state.get(key), kind)
+                                          for key, kind in wanted.items()):
         raise LeNetError(f"{path} is not the state of a run; delete it and start a new run")
+    load_checkpoint(path)  # of model.py's network?
     return state
 
 
-def best_epoch(history):
-    """Return the row of history with the lowest validation loss, the earliest if several have it."""
-    return min(history, key=lambda row: row["valid_loss"])
+def how_to_resume(args):
+    """Return what to say when a run is stopped that can be resumed: where it is, and the command as
+    it has to be typed here."""
+    options = [f"--{name}={value}" for name, value, default in (
+        ("checkpoint", args.checkpoint, utils.CHECKPOINT), ("assets-dir", args.assets_dir, None),
+        ("data-dir", args.data_dir, utils.DATA), ("device", args.device, "auto"))
+        if value != default]
+    python = Path(sys.executable or "python")
+    found = shutil.which(python.name)  # not the one of a virtual environment that is not active
+    is_found = found and Path(found).parent == python.parent
+    words = [python.stem if is_found else utils.short_path(python),
+             utils.short_path(utils.ROOT / "train.py"), "--resume", *options,
+             *["--live"] * args.live]
+    command = subprocess.list2cmdline(words) if os.name == "nt" else " ".join(map(_quote, words))
+    return (f"stopped; every finished epoch is in {sibling_path(args.checkpoint, 'last.pth')}: "
+            f"{command} continues from there")
 
 
-def describe(settings, history):
-    """Return what a checkpoint says about its network, plain types only."""
-    best = best_epoch(history)
-    return dict(recipe=settings["recipe"], settings=settings, seed=settings["seed"], epoch=best["epoch"],
-                valid_loss=best["valid_loss"], valid_accuracy=best["valid_accuracy"])
+def _quote(word):
+    """Return word as it is typed in a shell, on one line: with a line break in it as $'a\\x0ab',
+    which bash and zsh know."""
+    if utils.one_line(word) == word:
+        return shlex.quote(word)
+    letters = (chr(byte) if 32 <= byte < 127 and byte not in b"\\'" else f"\\x{byte:02x}"
+               for byte in os.fsencode(word))
+    return f"$'{''.join(letters)}'"
 
 
-def load_if_there(path, valid_loader, device):
-    """Return (weights, validation loss) of the network in path, measured if the file does not say it; (None, infinity) if
-    there is none."""
+def restore(state, settings, parts, generator, checkpoint):
+    """Return (history, weights of its best epoch) of the run in state, and set parts, a dict of
+    model, optimizer and scheduler, and generator as they were; ([], None) of a new run."""
+    if state is None:
+        return [], None
     try:
-        model, metadata = utils.load_checkpoint(path, device)
-    except LeNetError:
-        return None, float("inf")
-    loss = metadata.get("valid_loss")
-    if not isinstance(loss, float):
-        loss, _ = utils.evaluate(model, valid_loader, nn.CrossEntropyLoss(), device)
-    return {name: tensor.cpu() for name, tensor in model.state_dict().items()}, loss
+        if not set(settings["ingredients"]) <= set(RECIPES[settings["recipe"]]["ingredients"]):
+            raise KeyError("an ingredient of another version")
+        for name, part in parts.items():
+            part.load_state_dict(state[name])
+        generator.set_state(state["generator"])
+        torch.set_rng_state(state["rng"])
+        return state["history"], state["weights"]
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        raise LeNetError(f"{sibling_path(checkpoint, 'last.pth')} does not fit this version of "
+                         "train.py; start a new run") from error
 
 
-def rescue(checkpoint, valid_loader, device):
-    """Before a new run's state takes the place of an older one's: keep the older run's best network, if it never came to its
-    end and did better than what is there."""
-    last, previous = beside(checkpoint, "last.pth"), beside(checkpoint, "previous.pth")
-    _, loss = load_if_there(last, valid_loader, device)
-    if loss < min(load_if_there(path, valid_loader, device)[1] for path in (checkpoint, previous)):
-        state = utils.read_file(last)
-        utils.save_checkpoint(previous, state["weights"], **describe(state["settings"], state["history"]))
-
-
-def put_in_place(checkpoint, weights, metadata, valid_loader, device):
-    """Write the network of a run that has come to its end to checkpoint; see to it that the best one that it replaces, or
-    that others replaced before, is in NAME.previous.pth. Return a line about the one that was there, or None."""
-    previous, sentence = beside(checkpoint, "previous.pth"), None
-    old_weights, old = load_if_there(checkpoint, valid_loader, device)
-    if old_weights and not all(torch.equal(old_weights[name], tensor.cpu()) for name, tensor in weights.items()):
-        _, kept = load_if_there(previous, valid_loader, device)
-        if old <= kept:
-            content = checkpoint.read_bytes()
-            utils.write_atomically(previous, lambda file: file.write(content))
-        better = "the new one is better" if metadata["valid_loss"] <= old else "the old one is better"
-        where = f"kept in {utils.short_path(previous)}" if old <= kept else (
-            f"not kept, for a better one is, in {utils.short_path(previous)} (validation loss {kept:.4f})")
-        sentence = (f"the network that was there before is {where}; validation loss {metadata['valid_loss']:.4f} now, "
-                    f"{old:.4f} then: {better}")
-    utils.save_checkpoint(checkpoint, weights, **metadata)
-    return sentence
+def load_own_pictures(folder, settings):
+    """Return the own_pictures.Pictures in folder, and note them in settings. Raises ValueError if
+    there are none, LeNetError if they have changed since the run in settings began."""
+    pictures, problems = own_pictures.load(folder)
+    for path, why in problems:
+        print(f"train.py: {utils.one_line(path)}: {why}; the training goes on", file=sys.stderr)
+    begun, now = settings.get("mine"), own_pictures.fingerprint(pictures)
+    if begun not in (None, now):
+        raise LeNetError(f"the pictures in {folder} are not those that the run began with "
+                         f"({begun}, now {now}): put them back, or start a new run with --mine")
+    if not pictures:
+        raise ValueError(f"argument --mine: no pictures in {folder}/0 to 9; "
+                         "python predict.py photo.jpg --label 7 puts one there, and so do the "
+                         "digit keys of python predict.py --draw")
+    settings["mine"] = now
+    return pictures

@@ -1,0 +1,144 @@
+"""The files of a run, named after its network's file, so that two runs into one folder don't meet.
+
+    LeNet5.pth             the network of the last completed run
+    LeNet5.history.csv     its epochs
+    LeNet5.previous.pth    the best of the networks that such runs have replaced
+    LeNet5.last.pth        the state of the last run after its last epoch, to resume from; it is
+                           also a checkpoint of that run's best epoch
+    LeNet5.last.csv        the epochs of that run so far
+
+An interrupted run leaves the network, its history and its pictures alone. A completed run replaces
+the network, even by a worse one, but the best of all that were there before, and of runs that were
+never completed, is kept.
+"""
+
+import contextlib
+import errno
+import itertools
+import os
+from pathlib import Path
+
+import filelock
+import torch
+from torch import nn
+
+import utils
+from training.checkpoints import load_checkpoint, read_file, save_checkpoint
+from utils import LeNetError
+
+SUFFIXES = (".last", ".previous", ".history")
+FILES = ("last.pth", "last.csv", "previous.pth", "history.csv")
+
+
+def sibling_path(checkpoint, what):
+    """Return the path of the file `what`, last.pth say, that belongs to checkpoint."""
+    return checkpoint.with_name(f"{checkpoint.name.removesuffix('.pth')}.{what}")
+
+
+def check_name(checkpoint):
+    """Raise ValueError if a network can't be written to checkpoint, if that name belongs to another
+    run, or if two of the run's files are one, by a link."""
+    utils.check_file(checkpoint, "--checkpoint")
+    if not checkpoint.name.endswith(".pth"):  # x's state would be x.pth's, too
+        raise ValueError("argument --checkpoint: a network's file is called NAME.pth, not "
+                         f"{checkpoint.name}")
+    if Path(checkpoint.stem).suffix in SUFFIXES:
+        raise ValueError(f"argument --checkpoint: {checkpoint.name} would be a file of a run to "
+                         f"{Path(checkpoint.stem).stem}.pth; choose another name")
+    files = [checkpoint, *(sibling_path(checkpoint, what) for what in FILES)]
+    for one, other in itertools.combinations(files, 2):
+        if os.path.realpath(one) == os.path.realpath(other):
+            raise ValueError(f"argument --checkpoint: {one} and {other} are one file, and each "
+                             "would be written over the other: replace the link by a copy")
+
+
+@contextlib.contextmanager
+def lock_folder(folder):
+    """Hold folder for one training; the lock dies with its process. Raises LeNetError if another
+    training holds it. A disk without locks is used without."""
+    lock = filelock.FileLock(Path(folder) / ".lock", timeout=0)
+    advice = "give this one another --checkpoint folder"
+    try:
+        lock.acquire()
+    except filelock.Timeout:
+        raise LeNetError(f"another training is writing into {folder}; wait for it, or {advice}"
+                         ) from None
+    except (OSError, NotImplementedError) as error:
+        if getattr(error, "errno", None) not in (None, errno.ENOLCK, errno.EOPNOTSUPP):
+            raise LeNetError(f"{lock.lock_file} can't be opened ({error.strerror}): if no other "
+                             f"training is running, delete it, or {advice}") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def check_replaceable(checkpoint):
+    """Raise LeNetError if checkpoint is there but not a network of model.py's, which could be
+    compared, and kept, when it is replaced."""
+    if os.path.exists(checkpoint):
+        try:
+            load_checkpoint(checkpoint)
+        except LeNetError as error:
+            raise LeNetError(f"{error}; a training would replace it: move it away, or name another "
+                             "--checkpoint") from error
+
+
+def best_epoch(history):
+    """Return the row of history with the lowest validation loss, the earliest of several."""
+    return min(history, key=lambda row: row["valid_loss"])
+
+
+def describe(settings, history):
+    """Return what a checkpoint says about its training, plain types only."""
+    best = best_epoch(history)
+    return dict(recipe=settings["recipe"], settings=settings, seed=settings["seed"],
+                epoch=best["epoch"], valid_loss=best["valid_loss"],
+                valid_accuracy=best["valid_accuracy"])
+
+
+# --------------------------------------------------------------------------------------------------
+# What is kept
+
+def load_if_there(path, valid_loader, device):
+    """Return (weights, validation loss) of the network in path, the loss measured if the file does
+    not say it; (None, infinity) if there is none."""
+    try:
+        model, metadata = load_checkpoint(path, device)
+    except LeNetError:
+        return None, float("inf")
+    loss = metadata.get("valid_loss")
+    if not isinstance(loss, float):
+        loss, _ = utils.evaluate(model, valid_loader, nn.CrossEntropyLoss(), device)
+    return {name: tensor.cpu() for name, tensor in model.state_dict().items()}, loss
+
+
+def keep_unfinished(checkpoint, valid_loader, device):
+    """Keep the best network of an older run as previous.pth, if that run was never completed and
+    did better than what is there: the new run's state is about to replace it."""
+    last, previous = (sibling_path(checkpoint, what) for what in ("last.pth", "previous.pth"))
+    _, loss = load_if_there(last, valid_loader, device)
+    if loss < min(load_if_there(path, valid_loader, device)[1] for path in (checkpoint, previous)):
+        state = read_file(last)
+        save_checkpoint(previous, state["weights"], **describe(state["settings"], state["history"]))
+
+
+def install_checkpoint(checkpoint, weights, metadata, valid_loader, device):
+    """Write the network of a completed run to checkpoint; keep the best of those that it and others
+    replaced as NAME.previous.pth. Return a line about the one that was there, or None."""
+    previous, sentence = sibling_path(checkpoint, "previous.pth"), None
+    old_weights, old = load_if_there(checkpoint, valid_loader, device)
+    if old_weights and any(not torch.equal(old_weights[name], tensor.cpu())
+                           for name, tensor in weights.items()):
+        _, kept = load_if_there(previous, valid_loader, device)
+        if old <= kept:
+            content = checkpoint.read_bytes()
+            utils.write_atomically(previous, lambda file: file.write(content))
+        better = "the new one" if metadata["valid_loss"] <= old else "the old one"
+        where = utils.short_path(previous)
+        where = f"kept in {where}" if old <= kept else (
+            f"not kept, for a better one is, in {where} (validation loss {kept:.4f})")
+        sentence = (f"the network that was there before is {where}; validation loss "
+                    f"{metadata['valid_loss']:.4f} now, {old:.4f} then: {better} is better")
+    save_checkpoint(checkpoint, weights, **metadata)
+    return sentence
