@@ -8,6 +8,7 @@
     python predict.py --draw                        a window to draw a digit in, read while you draw
     python predict.py image.png --label 7           keep the picture as a 7 in data/mine, for train.py --mine to learn
     python predict.py --multi                       50 random digits of MNIST's test set, into Assets/
+    python predict.py --export page.html            one file to draw in, in any browser; or lenet5.onnx
 
 Ink of any colour on paper of any colour: what counts as ink is what differs from the paper. A question mark after a
 reading says that the network was not sure. reading/ finds the digits in a picture.
@@ -28,6 +29,7 @@ import numpy as np
 import torch
 
 from figures import draw
+from figures import page
 from training import checkpoints
 from training import own_pictures
 from training import data
@@ -233,6 +235,8 @@ def get_parser():
         help="keep the pictures, of one digit each, as that digit in data/mine; python train.py --mine learns them")
     add("--multi", type=int, nargs="?", const=50, metavar="N",
         help="read N (50) random digits of MNIST's test set instead, into a figure (default: Assets/multi_predict.png)")
+    add("--export", type=Path, metavar="FILE",
+        help="write the network as one file: .html, a page to draw in that needs nothing, or .onnx")
     add("--seed", type=int, help="of --multi's random digits, 0 or more")
     add("--checkpoint", type=Path, default=utils.CHECKPOINT, help="the weights")
     add("--device", default="auto", help="auto, cpu, cuda, mps, ...")
@@ -243,11 +247,18 @@ def check(args):
     """Return the device of parsed arguments; raises ValueError, in one line, for what can't be done."""
     if args.draw:
         others = dict(IMAGE=args.images, multi=args.multi is not None, explain=args.explain, json=args.json, show=args.show,
-                      invert=args.invert != "auto", label=args.label is not None)
+                      export=args.export, invert=args.invert != "auto", label=args.label is not None)
         refuse_others("--draw", others)
         args.save = args.save or utils.ASSETS / "drawing.png"
         if args.save.suffix.lower() != ".png":
             raise ValueError(f"argument --save: a drawing is saved as .png, got {args.save}")
+    elif args.export:
+        refuse_others("--export", dict(IMAGE=args.images, multi=args.multi is not None, explain=args.explain,
+                                       json=args.json, show=args.show, save=args.save, label=args.label is not None,
+                                       single=args.single, invert=args.invert != "auto"))
+        if args.export.suffix not in (".html", ".onnx"):
+            raise ValueError(f"argument --export: the name ends in .html or .onnx, got {args.export}")
+        utils.check_file(args.export, "--export")
     elif args.multi is None and not args.images:
         raise ValueError("name a picture to read, --draw or --multi")
     if args.label is not None:
@@ -374,6 +385,10 @@ def main(argv=None):
             return draw_and_read(args, device)
         if args.label is not None:
             return label_all(args)
+        if args.export:
+            network = checkpoints.load_checkpoint(args.checkpoint)
+            print(one_line(page.export(args.export, *network, lambda: data.read_mnist(False))))
+            return 0
         if args.multi is None:
             return read_all(args, device)
         seed = torch.seed() % 2**32 if args.seed is None else args.seed

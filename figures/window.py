@@ -1,7 +1,7 @@
 """Write a figure to a file, or show it in a window.
 
-matplotlib's pyplot is imported by the functions that need it: choosing a toolkit takes time, and can
-fail.
+matplotlib's pyplot is imported by the functions that need it: choosing a toolkit takes time, and
+can fail.
 """
 
 import contextlib
@@ -28,7 +28,8 @@ def open_window(figure, own_keys=False, wait=True):
     """Show figure in a window and wait until it is closed. Raises LeNetError if none can be opened.
 
     own_keys: the figure answers the keys itself, so it gets neither matplotlib's keys (s, c, q ...)
-    nor the toolbar. wait: False returns at once; the window is drawn while the program handles events.
+    nor the toolbar. wait: False returns at once; the window is drawn while the program handles
+    events.
     """
     import matplotlib.pyplot as plt
 
@@ -37,12 +38,16 @@ def open_window(figure, own_keys=False, wait=True):
             _give_to_pyplot(figure)
         backend = plt.get_backend().lower()
         usable = backend not in WITHOUT_WINDOWS and "inline" not in backend
-    except Exception:  # each toolkit has its own way of saying that it is missing, or has no display
+    except (
+        Exception
+    ):  # each toolkit has its own way of saying that it is missing, or has no display
         usable = False
     if not usable:
         plt.close(figure)
-        raise LeNetError("no window can be opened here: it takes a display and a toolkit (pip install "
-                         "PyQt6), or a browser (pip install tornado, and set MPLBACKEND=WebAgg)")
+        raise LeNetError(
+            "no window can be opened here: it takes a display and a toolkit (pip install "
+            "PyQt6), or a browser (pip install tornado, and set MPLBACKEND=WebAgg)"
+        )
     if own_keys:
         figure.canvas.mpl_disconnect(figure.canvas.manager.key_press_handler_id)
     with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C in the terminal closes the window too

@@ -12,21 +12,46 @@ from pathlib import Path
 
 from reading.image import PictureError
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".gif", ".tif", ".tiff", ".webp",
-            ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".ico", ".jp2", ".j2k", ".avif", ".pcx", ".heic",
-            ".heif"}
+SUFFIXES = {
+    ".png",
+    ".jpg",
+    ".jpeg",
+    ".jpe",
+    ".jfif",
+    ".bmp",
+    ".dib",
+    ".gif",
+    ".tif",
+    ".tiff",
+    ".webp",
+    ".ppm",
+    ".pgm",
+    ".pbm",
+    ".pnm",
+    ".tga",
+    ".ico",
+    ".jp2",
+    ".j2k",
+    ".avif",
+    ".pcx",
+    ".heic",
+    ".heif",
+}
 
 
 def natural(path):
     """Return the sort key that puts p2 before p10: a path's numbers count as numbers."""
-    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", str(path))], str(path)
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", str(path))], str(
+        path
+    )
 
 
 def find_sources(names):
-    """Yield (name, path, binary file or PictureError) of each picture that names stand for, in order.
+    """Yield (name, path, binary file or PictureError) of each picture that names stand for, in
+    order.
 
-    Folders are searched with all that is in them, in natural order; so are patterns (*.png, **/*.png),
-    which Windows' shell leaves to the program.
+    Folders are searched with all that is in them, in natural order; so are patterns (*.png,
+    **/*.png), which Windows' shell leaves to the program.
     """
     for name in names:
         if name == "-":
@@ -40,7 +65,8 @@ def find_sources(names):
 
 
 def expand(pattern):
-    """Return the names that a pattern stands for; of one with **, which finds everything, the pictures."""
+    """Return the names that a pattern stands for; of one with **, which finds everything, the
+    pictures."""
     found = sorted(glob.glob(pattern, recursive=True), key=natural)
     return [name for name in found if is_picture(Path(name))] if "**" in pattern else found
 
@@ -52,7 +78,9 @@ def search_folder(folder):
     """
     problems, empty = [], True
     for place, folders, names in os.walk(folder, onerror=problems.append):
-        folders[:] = sorted((name for name in folders if name[0] != "." and name != "__MACOSX"), key=natural)
+        folders[:] = sorted(
+            (name for name in folders if name[0] != "." and name != "__MACOSX"), key=natural
+        )
         paths = (Path(place) / name for name in sorted(names, key=natural))
         for path in filter(is_picture, paths):
             empty = False
@@ -69,12 +97,14 @@ def list_folder(folder):
 
 
 def is_picture(path):
-    """Tell whether path is a file that is named as a picture; ._x.png is what macOS knows of x.png."""
+    """Tell whether path is a file that is named as a picture; ._x.png is what macOS knows of
+    x.png."""
     return path.suffix.lower() in SUFFIXES and not path.name.startswith("._") and path.is_file()
 
 
 def read_stdin():
-    """Return standard input as a binary file, or the PictureError that says why it can't be read."""
+    """Return standard input as a binary file, or the PictureError that says why it can't be
+    read."""
     try:
         return io.BytesIO(sys.stdin.buffer.read())
     except AttributeError:
@@ -86,8 +116,8 @@ def read_stdin():
 def would_read(name, path):
     """Tell whether the command line's name stands for the file path, perhaps among others.
 
-    This holds too if path is yet to be written into a folder that is there. A file written to a link is
-    written to the link's target.
+    This holds too if path is yet to be written into a folder that is there. A file written to a
+    link is written to the link's target.
     """
     if name == "-":
         with contextlib.suppress(OSError):  # standard input is closed, or path is not there yet
@@ -108,4 +138,6 @@ def would_read(name, path):
 def is_inside(path, folder):
     """Tell whether path, named as a picture, is or would be in folder or in a folder in it."""
     return path.suffix.lower() in SUFFIXES and any(
-        os.path.exists(parent) and os.path.samefile(folder, parent) for parent in path.absolute().parents)
+        os.path.exists(parent) and os.path.samefile(folder, parent)
+        for parent in path.absolute().parents
+    )

@@ -191,6 +191,7 @@ def draw_seven(model):
     for point in [*bar, *leg]:
         send("motion_notify_event", point)
     send("button_release_event", leg[-1])
+    figure.catch_up()
     return figure
 
 

@@ -1,13 +1,20 @@
 """The drawing window, driven by synthetic mouse and key events on matplotlib's Agg canvas: no display is needed."""
 
+import os
+import shutil
+import subprocess
+import sys
+import threading
+
 import matplotlib
 import numpy as np
 import pytest
+import replay
 from matplotlib.backend_bases import KeyEvent, MouseEvent
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
-from figures import draw, window
+from figures import draw, drawing, window
 import predict
 
 ONE = [(200, 60), (190, 330)]
@@ -56,28 +63,30 @@ def press(figure, key):
 
 def said(figure):
     """Return what the window says about the drawing, and checks that the bars say the same."""
+    figure.catch_up()
     text, bars = figure.texts[0].get_text(), [bar.get_width() for bar in figure.axes[2].patches]
-    if text.startswith("no digit found"):
+    if text == draw.INVITATION or text.startswith("no digit found"):
         assert bars == [0] * 10
     else:
         assert text[0] == str(np.argmax(bars)) and sum(bars) == pytest.approx(100, abs=0.01)
     return text
 
 
-def drawing(figure):
-    return np.asarray(figure.axes[0].images[0].get_array())
+def page(figure):
+    figure.catch_up()
+    return np.asarray(figure.axes[0].images[0].get_array())[..., 0]
 
 
 def test_digits_are_read_while_they_are_drawn(figure):
-    assert said(figure) == "no digit found:\nthe picture is blank"
+    assert said(figure) == draw.INVITATION
     stroke(figure, ONE, lift=False)
     assert said(figure).startswith("1 (")
-    before = drawing(figure).copy()
+    before = page(figure).copy()
     mouse(figure, "button_release_event", ONE[-1])
     mouse(figure, "motion_notify_event", (20, 20))  # the pen is up
-    assert np.array_equal(drawing(figure), before)
+    assert np.array_equal(page(figure), before)
     press(figure, "c")
-    assert said(figure).startswith("no digit found") and drawing(figure).min() == drawing(figure).max()
+    assert said(figure) == draw.INVITATION and page(figure).min() == page(figure).max()
     stroke(figure, SEVEN)
     assert said(figure).startswith("7 (")
     assert figure.axes[1].images[0].get_array().max() > 200  # what the network sees
@@ -85,6 +94,7 @@ def test_digits_are_read_while_they_are_drawn(figure):
 
 def test_what_is_shown_is_drawn(figure):
     def pixels():
+        figure.catch_up()
         return np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()
 
     blank = pixels()
@@ -99,16 +109,19 @@ def test_what_is_shown_is_drawn(figure):
 def test_each_digit_of_a_number_has_its_box_which_goes_with_it(figure, model, tmp_path):
     """In the window, not in what is saved; and not the box of a digit by itself."""
     def marks():
+        figure.catch_up()
         canvas = figure.axes[0]
         return len(canvas.patches), [text.get_text() for text in canvas.texts[1:]]
 
     def pixels():
+        figure.catch_up()
         return np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()
 
     blank = pixels()
     stroke(figure, [(60, 60), (55, 330)])
     assert said(figure).startswith("1 (") and marks() == (0, [])
     stroke(figure, [(150, 16), (300, 16), (220, 320)])  # near the upper edge
+    figure.catch_up()
     assert figure.texts[0].get_text().startswith("17 (")
     assert marks() == (2, ["1", "7"])
     moved = pixels()
@@ -117,7 +130,7 @@ def test_each_digit_of_a_number_has_its_box_which_goes_with_it(figure, model, tm
     press(figure, "s")
     assert marks() == (2, ["1", "7"])
     saved = Image.open(tmp_path / "drawing.png")
-    assert np.array_equal(np.asarray(saved), drawing(figure)) and predict.predict_images([saved], model)[0].text == "17"
+    assert np.array_equal(np.asarray(saved), page(figure)) and predict.predict_images([saved], model)[0].text == "17"
     press(figure, "u")
     assert marks() == (0, [])
     press(figure, "c")
@@ -147,23 +160,23 @@ def test_a_path_is_no_formula_and_one_line(model, tmp_path):
 @pytest.mark.parametrize("key", ["u", "ctrl+z", "cmd+z"])
 def test_undo(figure, key):
     stroke(figure, ONE)
-    one = drawing(figure).copy()
+    one = page(figure).copy()
     stroke(figure, [(40, 60), (340, 330)], lift=False)
     press(figure, key)
     mouse(figure, "motion_notify_event", (20, 20))  # a stroke that was taken back is over
-    assert np.array_equal(drawing(figure), one) and said(figure).startswith("1 (")
+    assert np.array_equal(page(figure), one) and said(figure).startswith("1 (")
     press(figure, key)
     press(figure, key)
-    assert said(figure).startswith("no digit found")
+    assert said(figure) == draw.INVITATION
 
 
 def test_only_the_left_button_on_the_canvas_draws(blind):
-    blank = drawing(blind).copy()
+    blank = page(blind).copy()
     stroke(blind, SEVEN, button=3)
     stroke(blind, [(600, 100), (100, 100)])
-    assert np.array_equal(drawing(blind), blank)
+    assert np.array_equal(page(blind), blank)
     stroke(blind, [(200, 60), (190, 5000)])  # beyond the canvas the pen goes on, unseen
-    assert (drawing(blind) != blank).any()
+    assert (page(blind) != blank).any()
 
 
 def test_a_saved_drawing_is_read_alike(figure, model, tmp_path):
@@ -172,7 +185,90 @@ def test_a_saved_drawing_is_read_alike(figure, model, tmp_path):
     assert figure.texts[1].get_text() == f"saved in {tmp_path / 'drawing.png'}"
     (reading,) = predict.predict_images([tmp_path / "drawing.png"], model)
     assert reading.text == "7" and reading.inverted and predict.say(reading) == said(figure)
-    assert np.array_equal(np.asarray(Image.open(tmp_path / "drawing.png")), drawing(figure))
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "drawing.png")), page(figure))
+
+
+def test_saving_replaces_no_drawing(blind, tmp_path):
+    for points in (ONE, SEVEN, ONE):
+        stroke(blind, points)
+        press(blind, "s")
+    saved = [np.asarray(Image.open(tmp_path / f"drawing{n}.png")) for n in ("", "-2", "-3")]
+    assert (saved[0] != saved[1]).any() and np.array_equal(saved[2], page(blind))
+    assert blind.texts[1].get_text().endswith("drawing-3.png")
+
+
+def test_the_eraser_takes_ink_away(blind):
+    stroke(blind, SEVEN)
+    seven = page(blind).copy()
+    stroke(blind, [(290, 80), (170, 320)], button=3)  # the right button
+    assert (page(blind) >= seven - 1.0).all() and (page(blind) > seven).any()
+    press(blind, "u")
+    press(blind, "e")
+    stroke(blind, [(x, y) for y in range(0, 400, 20) for x in (0, 384)])  # all of it
+    assert said(blind) == draw.INVITATION and page(blind).min() == 250
+    press(blind, "e")
+    stroke(blind, ONE)
+    assert page(blind).min() < 50
+
+
+def test_a_kept_drawing_can_be_taken_back(blind, tmp_path):
+    stroke(blind, SEVEN)
+    before = page(blind).copy()
+    press(blind, "7")
+    press(blind, "u")
+    assert not list((tmp_path / "mine").rglob("*.png")) and "Taken back" in blind.texts[1].get_text()
+    assert np.array_equal(page(blind), before)
+    press(blind, "1")
+    press(blind, "7")  # the right one now
+    (path,) = (tmp_path / "mine").rglob("*.png")
+    assert path.parent.name == "7"
+    stroke(blind, ONE)
+    press(blind, "u")  # the stroke
+    assert path.exists() and np.array_equal(page(blind), before)
+
+
+def test_the_pen_waits_for_no_reading(tmp_path):
+    """Movements only lay ink; what is read in the end is the whole drawing."""
+    read, go_on = [], threading.Event()
+
+    def slow(image):
+        go_on.wait(20)
+        read.append(np.asarray(image))
+        return None, "nothing: so far"
+
+    figure = open_figure(slow, tmp_path)
+    points = [(50 + 3 * i, 200 + 90 * np.sin(i / 9)) for i in range(80)]
+    stroke(figure, points[:2], lift=False)
+    figure.window.show_what_was_read()
+    for point in points[2:]:
+        mouse(figure, "motion_notify_event", point)
+        figure.window.show_what_was_read()
+    assert read == []  # none has ended
+    mouse(figure, "button_release_event", points[-1])
+    go_on.set()
+    figure.catch_up()
+    wanted = drawing.Drawing()
+    wanted.draw(figure.window.drawing.strokes[0][0])
+    assert len(read) == 2 and len(wanted.strokes[0][0]) == 81
+    assert np.array_equal(read[1], wanted.page) and np.array_equal(page(figure), wanted.page)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seconds", [0.2, 0.5, 1])
+@pytest.mark.parametrize("toolkit", ["TkAgg", "QtAgg"])
+def test_a_hand_at_the_mouse_is_read_as_its_strokes(toolkit, seconds):
+    """In a window on a display of its own; a busy machine may lose movements, so one of three tries counts."""
+    if not (shutil.which("xvfb-run") and shutil.which("xdotool")):
+        pytest.skip("xvfb-run and xdotool are not installed")
+    pytest.importorskip("tkinter" if toolkit == "TkAgg" else "PyQt6.QtGui")
+    command = ["xvfb-run", "-a", sys.executable, replay.__file__, str(seconds)]
+    for _ in range(3):
+        process = subprocess.run(command, capture_output=True, text=True, timeout=120, env=dict(os.environ, MPLBACKEND=toolkit))
+        assert process.returncode == 0, process.stderr
+        window, direct, _ = (line.split(": ")[1] for line in process.stdout.splitlines())
+        if window.split()[0] == direct.split()[0] == "9021":
+            return
+    pytest.fail(process.stdout)
 
 
 def test_a_drawing_that_cannot_be_saved_is_told_in_the_window(model, tmp_path):
@@ -187,7 +283,7 @@ def test_a_digit_s_key_keeps_the_drawing_with_its_label(blind, tmp_path, digit):
     stroke(blind, SEVEN)
     press(blind, str(digit))
     (path,) = (tmp_path / "mine").rglob("*.png")
-    assert path.parent.name == str(digit) and np.array_equal(np.asarray(Image.open(path)), drawing(blind))
+    assert path.parent.name == str(digit) and np.array_equal(np.asarray(Image.open(path)), page(blind))
     note = blind.texts[1].get_text()
     assert note.startswith(f"Thank you! Kept as a {digit}") and path.name in note
     stroke(blind, ONE)
@@ -213,7 +309,7 @@ def test_buttons_do_what_keys_do(figure, tmp_path):
         for kind in ("button_press_event", "button_release_event"):
             MouseEvent(kind, figure.canvas, *button.ax.bbox.get_points().mean(axis=0), 1)._process()
 
-    clear, undo, save, _ = figure.buttons
+    clear, undo, _, save, _ = figure.buttons
     stroke(figure, SEVEN)
     stroke(figure, [(40, 60), (340, 330)])
     click(undo)
@@ -221,7 +317,7 @@ def test_buttons_do_what_keys_do(figure, tmp_path):
     click(save)
     assert (tmp_path / "drawing.png").exists()
     click(clear)
-    assert said(figure).startswith("no digit found")
+    assert said(figure) == draw.INVITATION
 
 
 @pytest.fixture
@@ -254,7 +350,7 @@ def test_its_keys_are_its_own_and_only_its(agg, figure, tmp_path, monkeypatch):
 @pytest.mark.parametrize("arguments", [["--draw"], ["Assets/none.png", "--show"], ["--multi", "3", "--show"]])
 def test_without_a_window_it_is_one_line_with_status_1(capsys, agg, tmp_path, arguments):
     if arguments[0].startswith("Assets"):
-        draw.paint([ONE]).save(tmp_path / "one.png")
+        drawing.paint([ONE]).save(tmp_path / "one.png")
         arguments[0] = str(tmp_path / "one.png")
     assert predict.main([*arguments, "--save", str(tmp_path / "figure.png")]) == 1
     err = capsys.readouterr().err

@@ -1,7 +1,7 @@
 """Keep pictures of the user's own, each with its correct digit, and load them to train on.
 
     keep(file, ".png", 7, folder)        copy a picture into folder/7, as predict.py --label does
-    pictures, problems = load(folder)    load all of them, normalized as predict.py normalizes digits
+    pictures, problems = load(folder)    load all of them, normalized as in predict.py
     count_correct(pictures, model, ...)  count how many of them a network reads correctly
 
 Finding a digit whose value is known takes no network: every candidate is believed to be that digit,
@@ -23,12 +23,12 @@ from training import data
 from utils import LeNetError
 
 Picture = namedtuple("Picture", "path digit view")
-Picture.__doc__ = """A picture to learn from: its file's path, its digit 0..9, and its view, uint8 (28, 28)."""
+Picture.__doc__ = """A picture to learn from: its path, its digit 0..9, its view, uint8 (28, 28)."""
 
 SEVERAL = "seems to show several digits: only the most prominent one is learnt"
 
 
-# ----------------------------------------------------------------------------------------------------
+# -------------------------------------------------------------------------------------------------
 # One picture
 
 def normalize(source, digit):
@@ -37,8 +37,9 @@ def normalize(source, digit):
     source: anything that image.open_picture() takes. Raises PictureError.
     """
     image = open_picture(source)
-    for p in (1, CLEAR):  # when in doubt, strokes that stand apart may be one digit; this is slow
-        digits = read_picture(image, lambda views: np.tile(p * np.eye(10)[digit], (len(views), 1))).digits
+    for p in (1, CLEAR):  # in doubt, strokes that stand apart may be one digit; this is slow
+        belief = p * np.eye(10)[digit]
+        digits = read_picture(image, lambda views: np.tile(belief, (len(views), 1))).digits
         if len(digits) == 1:
             break
     return most_prominent(digits).view, len(digits)
@@ -47,8 +48,9 @@ def normalize(source, digit):
 def keep(file, suffix, digit, folder):
     """Copy a picture, a binary file, to folder/digit and close it; return (path, number of digits).
 
-    The copy is named by its content, so that names don't clash, a picture is kept once, and a new label
-    replaces the one before. Raises PictureError if it shows no digit, LeNetError if it can't be written.
+    The copy is named by its content, so that names don't clash, a picture is kept once, and a new
+    label replaces the one before. Raises PictureError if it shows no digit, LeNetError if it can't
+    be written.
     """
     with file:  # Windows removes no open file, and this may be the one with the label before
         _, n_digits = normalize(file, digit)
@@ -75,15 +77,15 @@ def remove_other_labels(path):
         except (FileNotFoundError, NotADirectoryError):  # it had no such label
             pass
         except OSError as error:
-            raise LeNetError(f"{before} could not be removed ({error.strerror or error}), so the picture "
-                             "is kept under both labels") from error
+            raise LeNetError(f"{before} could not be removed ({error.strerror or error}), so the "
+                             "picture is kept under both labels") from error
 
 
-# ----------------------------------------------------------------------------------------------------
+# -------------------------------------------------------------------------------------------------
 # All pictures
 
 def load(folder):
-    """Return (list of Picture, list of (path, problem)) of the files in folder/0 to folder/9, by name."""
+    """Return (list of Picture, list of (path, problem)) of the files in folder/0 to folder/9."""
     pictures, problems = [], []
     for digit in range(10):
         place = Path(folder) / str(digit)
@@ -106,7 +108,7 @@ def load(folder):
 
 
 def fingerprint(pictures):
-    """Return the number of pictures and a checksum of their views and labels, for a run's settings."""
+    """Return the number of pictures and a checksum of their views and labels, as one word."""
     content = b"".join(bytes([each.digit]) + each.view.tobytes() for each in pictures)
     return f"{len(pictures)}-{hashlib.sha256(content).hexdigest()[:12]}"
 
