@@ -143,9 +143,9 @@ READ = f"""(network, drawings) => drawings.map(strokes => {{
 def test_strokes_are_grouped_into_digits(node):
     rng = np.random.default_rng(1)
     numbers = ["4", "1", "7", "41", "57", "1998", "90210"]  # a 4 of two strokes, a 1 with a flag
-    readings = node(READ, [write_number(map(int, number), rng) for number in numbers * 6])
-    wrong = [(number, text) for number, (text, *_) in zip(numbers * 6, readings) if text != number]
-    assert len(wrong) <= 2, wrong
+    readings = node(READ, [write_number(map(int, number), rng) for number in numbers * 3])
+    wrong = [(number, text) for number, (text, *_) in zip(numbers * 3, readings) if text != number]
+    assert len(wrong) <= 1, wrong
 
 
 @needs_node
