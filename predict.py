@@ -46,7 +46,7 @@ SURE = 0.80  # below this probability a reading gets a question mark
 # ---------------------------------------------------------------------------------------------------------------------
 # Reading
 
-def predict_images(images, model=None, invert=None, checkpoint=utils.CHECKPOINT, device="cpu", shown=None):
+def predict_images(images, model=None, invert=None, checkpoint=None, device="cpu", shown=None):
     """Return a Reading, or the PictureError that kept it from one, for each of images.
 
     images: any iterable of paths, binary files, PIL images or uint8 arrays (H, W) or (H, W, 3 or 4), or just one of
@@ -128,7 +128,7 @@ def watch(model, view):
     return layers | {"Input": inputs[0, 0].numpy()}, probabilities[0].numpy()
 
 
-def read_number(img_path, invert=None, model=None, checkpoint=utils.CHECKPOINT, device="cpu"):
+def read_number(img_path, invert=None, model=None, checkpoint=None, device="cpu"):
     """Return all digits in the picture at img_path as a string, lines separated by newlines; else as single_predict()."""
     return read_one(img_path, model, invert, checkpoint, device).text
 
@@ -141,7 +141,7 @@ def read_one(img_path, model, invert, checkpoint, device, shown=None):
     return reading
 
 
-def single_predict(img_path, invert=None, model=None, save=None, show=False, checkpoint=utils.CHECKPOINT, device="cpu",
+def single_predict(img_path, invert=None, model=None, save=None, show=False, checkpoint=None, device="cpu",
                    explain=False):
     """Return the digit, 0..9, in the picture at img_path, of several the most prominent one.
 
@@ -158,7 +158,7 @@ def single_predict(img_path, invert=None, model=None, save=None, show=False, che
 
 
 def multi_predict(n=50, seed=None, model=None, save=utils.ASSETS / "multi_predict.png", show=False,
-                  checkpoint=utils.CHECKPOINT, device="cpu", data_dir=utils.DATA):
+                  checkpoint=None, device="cpu", data_dir=utils.DATA):
     """Draw n random digits of MNIST's test set in a grid with what the network says; return how many it got wrong."""
     model = load_model(model, checkpoint, device)
     images, labels = data.load_mnist(False, data_dir)
@@ -238,7 +238,8 @@ def get_parser():
     add("--export", type=Path, metavar="FILE",
         help="write the network as one file: .html, a page to draw in that needs nothing, or .onnx")
     add("--seed", type=int, help="of --multi's random digits, 0 or more")
-    add("--checkpoint", type=Path, default=utils.CHECKPOINT, help="the weights")
+    add("--checkpoint", type=Path, metavar="FILE",
+        help="the weights (default: the shipped ones, or your last run's if they are no worse)")
     add("--device", default="auto", help="auto, cpu, cuda, mps, ...")
     return parser
 
@@ -381,6 +382,10 @@ def main(argv=None):
     except ValueError as error:
         parser.error(str(error))
     try:
+        if args.checkpoint is None:
+            args.checkpoint, note = checkpoints.choose_checkpoint()
+            if note and args.label is None:
+                print(f"predict.py: {one_line(note)}", file=sys.stderr)
         if args.draw:
             return draw_and_read(args, device)
         if args.label is not None:

@@ -8,11 +8,12 @@
                                         there is a display
     python train.py --mine              train on the pictures in data/mine/0 to 9, too
     python train.py --resume            continue an interrupted run
-    python train.py --evaluate          score the checkpoint on the test set, upright and rotated
+    python train.py --evaluate          score the network on the test set, upright and rotated
+    python train.py --compare A B       draw the curves of two runs, folders in runs/, together
 
 A completed run writes the weights of the epoch with the lowest validation loss to Model/LeNet5.pth,
 its epochs to Model/LeNet5.history.csv, and loss curves, confusion matrix, mistakes and distorted
-digits to Assets/.
+digits to Assets/. Weights, epochs, settings and results of every run are kept in runs/.
 """
 
 import signal
@@ -35,7 +36,8 @@ import torch
 from tqdm import tqdm
 
 import utils
-from training import files, runs
+from training import files, report, runs
+from training.checkpoints import choose_checkpoint
 from training.data import N_TRAINING
 from training.fast_cpu import autograd_gradients, torch_threads, trainable
 from training.files import best_epoch
@@ -145,8 +147,8 @@ def get_parser():
     add("--device", default="auto", help="auto, cpu, cuda, mps, ... (default: auto)")
     add("--data-dir", type=Path, default=utils.DATA,
         help="MNIST is in, or put into, MNIST/raw under it")
-    add("--checkpoint", type=Path, default=utils.CHECKPOINT,
-        help="file for the weights, NAME.pth (default: Model/LeNet5.pth)")
+    add("--checkpoint", type=Path, metavar="FILE", help="file for the weights, NAME.pth (default: "
+        "Model/LeNet5.pth; to evaluate, what predict.py reads with)")
     add("--assets-dir", type=Path,
         help="folder for the pictures (default: Assets, or the folder of another --checkpoint)")
     add("--live", action="store_true",
@@ -158,6 +160,8 @@ def get_parser():
            help="continue the run whose state is in NAME.last.pth beside the checkpoint NAME.pth")
     one_of("--evaluate", action="store_true",
            help="score the checkpoint on the test set instead of training")
+    one_of("--compare", nargs="+", type=Path, metavar="RUN",
+           help="draw the curves of these runs, folders in runs/, into comparison.png")
     one_of("--dry-run", action="store_true",
            help="one batch and one epoch, to see that all works; leaves no files")
     return parser
@@ -171,9 +175,10 @@ def check(args):
     be done."""
     given = {key: value for key, value in vars(args).items() if key in SETTINGS}
     trains = [*given, *["live"] * args.live, *["mine"] * args.mine]
-    if args.evaluate and trains:
+    if (args.evaluate or args.compare) and trains:
         options = ", ".join("--" + key.replace("_", "-") for key in trains)
-        raise ValueError(f"--evaluate cannot be combined with {options}")
+        what = "--evaluate" if args.evaluate else "--compare"
+        raise ValueError(f"{what} cannot be combined with {options}")
     name = given.get("recipe", "modern")
     recipe, without = RECIPES[name], given.pop("without", [])
     unknown = set(without) - set(recipe["ingredients"])
@@ -190,10 +195,14 @@ def check(args):
     settings["batch_size"] = min(settings["batch_size"], n_train)
     if args.dry_run:
         settings["epochs"] = 1
-    is_default = args.checkpoint == utils.CHECKPOINT  # another network's pictures go beside it
-    args.pictures = args.assets_dir or (utils.ASSETS if is_default else args.checkpoint.parent)
+    args.pictures, args.runs = args.assets_dir or utils.ASSETS, utils.ROOT / "runs"
+    if args.checkpoint not in (None, utils.CHECKPOINT):  # its files stay together
+        args.pictures = args.assets_dir or args.checkpoint.parent
+        args.runs = args.checkpoint.parent / "runs"
+    if args.checkpoint is None:
+        args.checkpoint = choose_checkpoint()[0] if args.evaluate else utils.CHECKPOINT
     if not args.dry_run:
-        if not args.evaluate:
+        if not args.evaluate and not args.compare:
             files.check_name(args.checkpoint)
         if not args.evaluate or args.assets_dir:  # a read-only install can still be evaluated
             utils.check_folder(args.pictures, "--assets-dir")
@@ -255,7 +264,9 @@ def work(args, settings, device, state, pictures):
     with temporary as scratch, torch_threads(settings["threads"]):
         if args.dry_run:
             args.checkpoint, args.pictures = Path(scratch) / "LeNet5.pth", Path(scratch)
-        if args.evaluate:
+        if args.compare:
+            report.compare(args.compare, args.pictures / "comparison.png")
+        elif args.evaluate:
             runs.evaluate(args, device)
         else:
             with files.lock_folder(args.checkpoint.parent):

@@ -20,7 +20,8 @@ from torch.nn import functional as F
 from figures.plots import plot_losses  # noqa: F401 (the lecture has it here)
 
 ROOT = Path(__file__).resolve().parent
-CHECKPOINT = ROOT / "Model" / "LeNet5.pth"
+CHECKPOINT = ROOT / "Model" / "LeNet5.pth"       # of your last completed run
+SHIPPED = ROOT / "Model" / "LeNet5.shipped.pth"  # of the default recipe, as it comes
 ASSETS = ROOT / "Assets"
 DATA = ROOT / "data"
 

@@ -62,23 +62,9 @@ def small_data(load_small, monkeypatch):
 
 
 @pytest.fixture(scope="session")
-def committed(tmp_path_factory):
-    """The network's file as git has it, or None without git: Model/LeNet5.pth is whatever a user trained last."""
-    try:
-        process = subprocess.run(["git", "show", "HEAD:./Model/LeNet5.pth"], cwd=ROOT, capture_output=True)
-    except FileNotFoundError:
-        return None
-    path = tmp_path_factory.mktemp("committed") / "LeNet5.pth"
-    path.write_bytes(process.stdout)
-    return path if process.returncode == 0 else None
-
-
-@pytest.fixture(scope="session")
-def network(committed):
-    """The file of a network that reads as well as the default recipe's."""
-    if committed is None and without_threads(checkpoints.load_checkpoint()[1].get("settings", {})) != default_settings():
-        pytest.skip("without git, Model/LeNet5.pth has to be the default recipe's")
-    return committed or utils.CHECKPOINT
+def network():
+    """The file of the shipped network; Model/LeNet5.pth is whatever a user trained last."""
+    return utils.SHIPPED
 
 
 def default_settings():

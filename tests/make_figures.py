@@ -1,9 +1,9 @@
 """Make the README's figures that no run of train.py draws.
 
-    python tests/make_figures.py        the network, and what it makes of pictures: Assets/architecture.png, predictions.png,
+    python tests/make_figures.py        the network, and what it makes of pictures: Assets/readme/architecture.png, predictions.png,
                                    photo.jpg, chain.png, explain.png, number.jpg, number.png, filters.png, draw.png
-    python tests/make_figures.py mine   trains with fifty pictures of a made-up hand, two minutes: Assets/mine.png
-    python tests/make_figures.py gif    trains for eight epochs, half a minute, and writes Assets/training.gif
+    python tests/make_figures.py mine   trains with fifty pictures of a made-up hand, two minutes: Assets/readme/mine.png
+    python tests/make_figures.py gif    trains for eight epochs, half a minute, and writes Assets/readme/training.gif
 
 The pictures come from MNIST's validation digits, some by the generator in pictures.py, so anybody gets the same ones.
 """
@@ -221,7 +221,7 @@ def learn_a_hand(path):
             image.convert("RGB").save(data / "mine" / "4" / f"{i}.png")
         train.main(["--mine", "--data-dir", str(data), "--checkpoint", str(net), "--assets-dir", folder])
         images = hand.fours(200, seed=4)
-        before, after = (predict.predict_images(images, checkpoint=checkpoint) for checkpoint in (utils.CHECKPOINT, net))
+        before, after = (predict.predict_images(images, checkpoint=checkpoint) for checkpoint in (utils.SHIPPED, net))
     for name, readings in ("before", before), ("after", after):
         print(name, sum(getattr(reading, "text", None) == "4" for reading in readings), "of", len(images))
     window.save_figure(plot_lesson(images[:6], before, after), path)
@@ -331,20 +331,20 @@ def film(train_set, valid_set, path, **options):
 if __name__ == "__main__":
     if sys.argv[1:] == ["gif"]:
         train_set, valid_set, _ = data.load_data(utils.DATA, "cpu")
-        film(train_set, valid_set, utils.ASSETS / "training.gif")
+        film(train_set, valid_set, utils.ASSETS / "readme" / "training.gif")
     elif sys.argv[1:] == ["mine"]:
-        learn_a_hand(utils.ASSETS / "mine.png")
+        learn_a_hand(utils.ASSETS / "readme" / "mine.png")
     else:
-        model, _ = checkpoints.load_checkpoint()
-        window.save_figure(plots.plot_architecture(model), utils.ASSETS / "architecture.png")
-        window.save_figure(plot_predictions(model), utils.ASSETS / "predictions.png")
-        (utils.ASSETS / "photo.jpg").write_bytes(take_photograph())
-        photo = Image.open(utils.ASSETS / "photo.jpg")
-        window.save_figure(plot_chain(photo, model), utils.ASSETS / "chain.png")
-        predict.single_predict(utils.ASSETS / "photo.jpg", model=model, save=utils.ASSETS / "explain.png", explain=True)
+        model, _ = checkpoints.load_checkpoint(utils.SHIPPED)
+        window.save_figure(plots.plot_architecture(model), utils.ASSETS / "readme" / "architecture.png")
+        window.save_figure(plot_predictions(model), utils.ASSETS / "readme" / "predictions.png")
+        (utils.ASSETS / "readme" / "photo.jpg").write_bytes(take_photograph())
+        photo = Image.open(utils.ASSETS / "readme" / "photo.jpg")
+        window.save_figure(plot_chain(photo, model), utils.ASSETS / "readme" / "chain.png")
+        predict.single_predict(utils.ASSETS / "readme" / "photo.jpg", model=model, save=utils.ASSETS / "readme" / "explain.png", explain=True)
         (page,), _ = pictures.make_numbers(pages.page, 1, seed=4)
-        page.convert("RGB").save(utils.ASSETS / "number.jpg", quality=85)
-        predict.single_predict(utils.ASSETS / "number.jpg", model=model, save=utils.ASSETS / "number.png")
-        window.save_figure(draw_seven(model), utils.ASSETS / "draw.png")
+        page.convert("RGB").save(utils.ASSETS / "readme" / "number.jpg", quality=85)
+        predict.single_predict(utils.ASSETS / "readme" / "number.jpg", model=model, save=utils.ASSETS / "readme" / "number.png")
+        window.save_figure(draw_seven(model), utils.ASSETS / "readme" / "draw.png")
         images, labels = data.split_validation(*data.load_mnist(train=True))[1]
-        window.save_figure(plot_filters(model, images[labels == 0][0]), utils.ASSETS / "filters.png")
+        window.save_figure(plot_filters(model, images[labels == 0][0]), utils.ASSETS / "readme" / "filters.png")

@@ -210,7 +210,7 @@ def main(n=200, checkpoint=None):
     import utils
     from training import checkpoints
 
-    model, _ = checkpoints.load_checkpoint(checkpoint or utils.CHECKPOINT)
+    model, _ = checkpoints.load_checkpoint(checkpoint or utils.SHIPPED)
     groups = {}
     print(f"{'in %':24}   right  refused  wrong, sure  digit errors", flush=True)
     for group, name, images, wanted in sets(n):

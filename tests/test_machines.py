@@ -303,7 +303,7 @@ def test_the_script_shows_no_warning_of_a_picture_that_is_read(run, tmp_path, ne
 def test_a_script_that_a_notebook_starts_draws_as_from_a_shell(run, tmp_path, monkeypatch, network):
     """!python predict.py: Jupyter's MPLBACKEND is inherited, though its module need not be installed here."""
     monkeypatch.setenv("MPLBACKEND", "module://matplotlib_inline.backend_inline")
-    process = run("predict.py", "Assets/photo.jpg", "--save", tmp_path / "seen.png", "--checkpoint", network)
+    process = run("predict.py", "Assets/readme/photo.jpg", "--save", tmp_path / "seen.png", "--checkpoint", network)
     assert process.returncode == 0 and process.stderr == "" and (tmp_path / "seen.png").exists()
 
 

@@ -14,7 +14,7 @@ def test_onnx_says_what_the_network_says(parts, tmp_path, capsys):
     path = tmp_path / "lenet5.onnx"
     assert predict.main(["--export", str(path)]) == 0
     assert str(path) in capsys.readouterr().out and list(tmp_path.iterdir()) == [path]
-    model = predict.load_model(None, predict.utils.CHECKPOINT, "cpu")
+    model = predict.load_model(None, predict.utils.SHIPPED, "cpu")
     onnx.checker.check_model(str(path))
     session = onnx.reference.ReferenceEvaluator(str(path))
     for n in (1, 7):  # any number of images, not only the example's

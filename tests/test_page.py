@@ -280,7 +280,7 @@ def test_a_person_draws(browser):
 @needs_chromium
 @pytest.mark.slow
 def test_a_person_brings_pictures(browser):
-    browser.drop(utils.ASSETS / "photo.jpg", 300, 300)
+    browser.drop(utils.ASSETS / "readme" / "photo.jpg", 300, 300)
     browser.wait("state.picture && result.text === '3'")
     browser.drop(utils.ROOT / "README.md", 300, 300)
     browser.wait("document.getElementById('note').textContent === say('badPicture')")

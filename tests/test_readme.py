@@ -46,10 +46,8 @@ def test_nothing_was_left_to_fill_in():
     assert "@@" not in README and "TODO" not in README
 
 
-def test_the_committed_network_is_the_default_recipe_s(committed):
-    if committed is None:
-        pytest.skip("needs git: Model/LeNet5.pth may be a user's own")
-    _, metadata = checkpoints.load_checkpoint(committed)
+def test_the_shipped_network_is_the_default_recipe_s():
+    _, metadata = checkpoints.load_checkpoint(utils.SHIPPED)
     assert metadata["recipe"] == "modern" and metadata["seed"] == 0
     assert without_threads(metadata["settings"]) == default_settings()
     assert f"{metadata['test_accuracy']:.2f} %" in README

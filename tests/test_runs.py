@@ -2,7 +2,9 @@
 
 import csv
 import itertools
+import json
 import os
+import subprocess
 
 import pytest
 import torch
@@ -13,6 +15,7 @@ from figures import window
 from training.soap import SOAP
 from training import checkpoints, files
 from training import report
+import predict
 import train
 import utils
 from training.data import Batches
@@ -184,6 +187,7 @@ def test_a_link_to_what_is_not_there_yet_is_followed(quick, tmp_path, capsys):
 FILES = ("net.pth", "net.last.pth", "net.last.csv", "net.previous.pth", "net.history.csv")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("one, other", [*itertools.permutations(FILES, 2)])
 @pytest.mark.parametrize("how", ["link", "hard link", "link to a link"])
 def test_two_files_that_are_one_lose_nothing(quick, checkpoint, tmp_path, capsys, one, other, how):
@@ -276,7 +280,7 @@ def test_a_table_or_picture_that_cannot_be_written_is_one_warning(small_data, tm
 
 
 def test_the_state_is_safe_before_anything_is_told_or_drawn(quick, tmp_path, monkeypatch, capsys):
-    for module, name in ((report, "epoch_line"), (report, "write_history")):
+    for module, name in ((report, "epoch_line"), (files, "write_history")):
         folder = tmp_path / name
         with monkeypatch.context() as patch:
             patch.setattr(module, name, lambda *_: (_ for _ in ()).throw(BrokenPipeError))
@@ -312,3 +316,68 @@ def test_a_rename_that_stays_refused_is_one_line(tmp_path, monkeypatch):
     with pytest.raises(LeNetError, match="could not be written .Permission denied.; what was there before is untouched"):
         checkpoints.save_file(tmp_path / "file", "content")
     assert list(tmp_path.iterdir()) == []
+
+
+# What predict.py reads with, and what is kept of every run
+
+def save_network(path, number, valid_loss, **settings):
+    checkpoints.save_checkpoint(path, tell_apart(number), recipe="modern", seed=0, epoch=1,
+                                valid_loss=valid_loss, settings=settings)
+
+
+@pytest.mark.parametrize("yours, chosen", [
+    (None, "shipped"), (dict(valid_loss=0.3), "shipped"), (dict(valid_loss=0.1), "yours"),
+    (dict(valid_loss=0.2), "yours"), (dict(valid_loss=0.3, mine="3-abc"), "yours"),
+    ("damaged", "shipped")])
+def test_the_default_network_is_never_worse_than_the_shipped_one(
+        tmp_path, seven, monkeypatch, capsys, yours, chosen):
+    """Unless it was trained on the user's own pictures; and that it is not the shipped one is said."""
+    monkeypatch.setattr(utils, "SHIPPED", tmp_path / "shipped.pth")
+    monkeypatch.setattr(utils, "CHECKPOINT", tmp_path / "net.pth")
+    save_network(utils.SHIPPED, 1, 0.2)
+    if yours == "damaged":
+        utils.CHECKPOINT.write_bytes(b"x")
+    elif yours:
+        save_network(utils.CHECKPOINT, 2, **yours)
+    seven.save(tmp_path / "seven.png")
+    monkeypatch.setattr(predict, "read_all", lambda args, device: print(which(args.checkpoint)))
+    predict.main([str(tmp_path / "seven.png")])
+    out, err = capsys.readouterr()
+    assert out == ("2\n" if chosen == "yours" else "1\n")
+    assert err.count("\n") == (chosen == "yours" or yours == "damaged")
+    assert checkpoints.load_checkpoint()[0].classifier[2].bias[0] == int(out)
+
+
+def test_a_run_changes_no_committed_file():
+    """What the files of a run with default paths are called, git ignores, and has none of it."""
+    names = [utils.CHECKPOINT, *(files.sibling_path(utils.CHECKPOINT, what) for what in files.FILES),
+             *(utils.ASSETS / f"{name}.png" for name in (
+                 "loss_curves", "confusion_matrix", "mistakes", "augmentation", "live", "explain",
+                 "comparison", "multi_predict", "drawing")), utils.ROOT / "runs" / "a" / "run.json"]
+    for path in names:
+        ignored = subprocess.run(["git", "check-ignore", "-q", path], cwd=utils.ROOT).returncode
+        if ignored == 128:
+            pytest.skip("needs git")
+        assert ignored == 0, path
+    listed = subprocess.run(["git", "ls-files", *names], cwd=utils.ROOT, capture_output=True)
+    assert listed.stdout == b""
+
+
+def test_every_run_is_kept_and_can_be_compared(small_data, tmp_path, capsys):
+    assert train.main(arguments(tmp_path, "--seeds", "2")) == 0
+    table = capsys.readouterr().out.split("upright and rotated")[1].splitlines()[2:4]
+    places = sorted((tmp_path / "runs").iterdir())
+    assert len(places) == 2
+    for seed, (place, row) in enumerate(zip(places, table)):
+        told = json.loads((place / "run.json").read_text())
+        assert told["settings"]["seed"] == seed and told["settings"]["batch_size"] == 50
+        assert told["machine"]["torch"] == torch.__version__ and told["machine"]["instructions"]
+        assert told["results"]["upright"] == pytest.approx(float(row.split()[4]), abs=0.01)
+        model, metadata = checkpoints.load_checkpoint(place / "LeNet5.pth")
+        assert metadata["seed"] == seed and metadata["epoch"] == told["best_epoch"]
+    assert train.main(["--compare", *map(str, places), "--assets-dir", str(tmp_path)]) == 0
+    assert all(place.name in capsys.readouterr().out for place in places[:1])
+    assert (tmp_path / "comparison.png").read_bytes().startswith(b"\x89PNG")
+    assert train.main(["--compare", str(tmp_path), "--assets-dir", str(tmp_path)]) == 1
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and "is not the folder of a run" in err

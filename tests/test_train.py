@@ -279,8 +279,9 @@ def test_evaluate_says_what_training_said(trained, small_data, capsys):
 
 def test_dry_run_leaves_no_trace(run):
     def state():
-        files = [utils.CHECKPOINT, *utils.CHECKPOINT.parent.iterdir(), *utils.ASSETS.iterdir()]
-        return {path: path.stat().st_mtime_ns for path in files}
+        folders = utils.SHIPPED.parent, utils.ASSETS, utils.ROOT
+        return {path: path.stat().st_mtime_ns for folder in folders for path in folder.iterdir()
+                if path.name != "__pycache__"}
 
     before = state()
     process = run("train.py", "--dry-run")

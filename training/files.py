@@ -9,13 +9,20 @@
 
 An interrupted run leaves the network, its history and its pictures alone. A completed run replaces
 the network, even by a worse one, but the best of all that were there before, and of runs that were
-never completed, is kept.
+never completed, is kept. Besides, each completed run leaves a folder in runs/: its network, its
+epochs, and its settings and results with the machine's, as JSON.
 """
 
 import contextlib
+import csv
 import errno
+import io
 import itertools
+import json
 import os
+import platform
+import re
+import time
 from pathlib import Path
 
 import filelock
@@ -142,3 +149,60 @@ def install_checkpoint(checkpoint, weights, metadata, valid_loader, device):
                     f"{metadata['valid_loss']:.4f} now, {old:.4f} then: {better} is better")
     save_checkpoint(checkpoint, weights, **metadata)
     return sentence
+
+
+# --------------------------------------------------------------------------------------------------
+# The folders of runs
+
+def write_history(history, path):
+    """Write one line per epoch to a CSV file."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, history[0].keys(), lineterminator="\n")
+    writer.writeheader()
+    for row in history:
+        writer.writerow({key: f"{value:.6g}" if isinstance(value, float) else value
+                         for key, value in row.items()})
+    utils.write_atomically(path, lambda file: file.write(text.getvalue().encode()))
+
+
+def keep_run(folder, model, history, settings, results, device):
+    """Keep a completed run in a new folder of its own in folder: LeNet5.pth, history.csv and
+    run.json. Raises LeNetError if it can't be written."""
+    name = f"{time.strftime('%Y-%m-%d_%H-%M-%S')}_{settings['recipe']}_seed{settings['seed']}"
+    taken = itertools.chain([""], (f"_{number}" for number in itertools.count(2)))
+    place = next(place for place in (Path(folder) / f"{name}{end}" for end in taken)
+                 if not os.path.lexists(place))
+    try:
+        place.mkdir(parents=True)
+    except OSError as error:
+        raise LeNetError(f"{place} could not be made ({error.strerror})") from error
+    report = dict(settings=settings, best_epoch=best_epoch(history)["epoch"], results=results,
+                  machine=describe_machine(device))
+    text = json.dumps(report, indent=1, default=str)
+    save_checkpoint(place / "LeNet5.pth", model.state_dict(), **describe(settings, history))
+    write_history(history, place / "history.csv")
+    utils.write_atomically(place / "run.json", lambda file: file.write(text.encode()))
+
+
+def describe_machine(device):
+    """Return what results may depend on: processor, instruction set, threads, versions."""
+    try:
+        names = re.findall(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+    except OSError:  # not Linux
+        names = []
+    return dict(device=str(device), processor=names[0] if names else platform.processor(),
+                instructions=torch.backends.cpu.get_cpu_capability(),
+                threads=torch.get_num_threads(), system=platform.platform(),
+                python=platform.python_version(), torch=str(torch.__version__))
+
+
+def read_run(place):
+    """Return (report, history) of a run's folder; raise LeNetError if it is none."""
+    try:
+        report = json.loads((place / "run.json").read_text())
+        with open(place / "history.csv") as file:
+            rows = [{key: float(value) for key, value in row.items()}
+                    for row in csv.DictReader(file)]
+        return report, {key: [row[key] for row in rows] for key in rows[0]}
+    except (OSError, ValueError, IndexError, TypeError) as error:
+        raise LeNetError(f"{place} is not the folder of a run: {error}") from error

@@ -1,7 +1,5 @@
 """How a run is scored, reported and drawn."""
 
-import csv
-import io
 import statistics
 import sys
 
@@ -9,6 +7,7 @@ import torch
 
 from figures import plots, window
 import utils
+from training import files
 from training.augment import make_augment, random_rotation
 from training.data import Batches
 from training.fast_cpu import count_chunks
@@ -51,17 +50,6 @@ def print_result(best, errors, n_test, seconds):
           f"{seconds:.0f} s; test accuracy {accuracies['upright']:.2f} % "
           f"({n_wrong} of {n_test:,} wrong)", flush=True)
     return {"errors": n_wrong, "valid": best["valid_accuracy"], **accuracies}
-
-
-def write_history(history, path):
-    """Write one line per epoch to a CSV file."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, history[0].keys(), lineterminator="\n")
-    writer.writeheader()
-    for row in history:
-        writer.writerow({key: f"{value:.6g}" if isinstance(value, float) else value
-                         for key, value in row.items()})
-    utils.write_atomically(path, lambda file: file.write(text.getvalue().encode()))
 
 
 def warn_on_error(write):
@@ -213,3 +201,24 @@ def plot_augmentation(train_set, augment, settings):
     names = ["thicker", "thinner", "as is", "as is"] if is_changed else [""] * 4
     return plots.plot_rows([digits, *distorted[[0, 6, 12, 18]]], ["MNIST", *names],
                            "Training digits, and what the network sees of them in four epochs")
+
+
+def compare(places, path):
+    """Print the results of the runs in these folders and draw their curves into path."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    losses, errors = figure.subplots(1, 2)
+    for place in places:
+        run, history = files.read_run(place)
+        told = ", ".join(f"{key} {value:g}" for key, value in run["results"].items())
+        print(utils.one_line(f"{place.name}: best epoch {run['best_epoch']}; {told}"))
+        (line,) = losses.plot(history["epoch"], history["valid_loss"], label=place.name)
+        losses.plot(history["epoch"], history["train_loss"], ":", color=line.get_color())
+        wrong = [100 - accuracy for accuracy in history["valid_accuracy"]]
+        errors.plot(history["epoch"], wrong, color=line.get_color())
+    losses.set(xlabel="epoch", ylabel="loss: validation, training (dotted)", yscale="log")
+    errors.set(xlabel="epoch", ylabel="validation error in %", yscale="log")
+    losses.legend(fontsize="small")
+    window.save_figure(figure, path)
+    print(f"the curves are in {utils.one_line(utils.short_path(path))}")

@@ -13,7 +13,8 @@ from torch import nn
 
 import utils
 from training import files, own_pictures, report
-from training.checkpoints import load_checkpoint, read_file, save_checkpoint
+from training.checkpoints import (choose_checkpoint, load_checkpoint, read_file,
+                                  save_checkpoint)
 from training.data import Batches, load_data
 from training.files import best_epoch, sibling_path
 from training.recipes import RECIPES, prepare
@@ -35,7 +36,7 @@ def run(training_process, settings, data, device, checkpoint, state=None, on_epo
     parts = {name: part for name, part in parts.items() if part is not None}
     generator = train_loader.generator
     history, best_weights = restore(state, settings, parts, generator, checkpoint)
-    write_history = report.warn_on_error(report.write_history)
+    write_history = report.warn_on_error(files.write_history)
 
     def keep(history, best_weights):
         states = {name: part.state_dict() for name, part in parts.items()}
@@ -88,6 +89,10 @@ def train_seeds(training_process, args, settings, device, scratch, state, pictur
                                      state, on_epoch, own)
         seconds = time.perf_counter() - started
         results.append(report.print_result(best_epoch(history), errors, len(data[2][1]), seconds))
+        if not args.dry_run:
+            results_of_run = dict(results[-1], seconds=round(seconds, 1))
+            report.warn_on_error(files.keep_run)(args.runs, model, history, settings,
+                                                 results_of_run, device)
         if pictures:
             n = own_pictures.count_correct(pictures, model, device)
             print(f"your pictures: {n} of {len(pictures)} read correctly", flush=True)
@@ -97,6 +102,9 @@ def train_seeds(training_process, args, settings, device, scratch, state, pictur
         report.summarise(results, first)
     if comparison:
         print(utils.one_line(comparison))
+    if args.checkpoint == utils.CHECKPOINT and choose_checkpoint()[0] == utils.SHIPPED:
+        print("predict.py reads with the shipped network, which is better on validation; "
+              f"--checkpoint {utils.one_line(utils.short_path(args.checkpoint))} reads with this")
 
 
 def finish(args, settings, model, history, errors, data, device):
@@ -105,7 +113,7 @@ def finish(args, settings, model, history, errors, data, device):
     comparison = files.install_checkpoint(args.checkpoint, model.state_dict(), metadata,
                                          Batches(*data[1], 1000), device)
     written, table = [args.checkpoint], sibling_path(args.checkpoint, "history.csv")
-    if report.warn_on_error(report.write_history)(history, table):
+    if report.warn_on_error(files.write_history)(history, table):
         written.append(table)
     written += report.write_figures(model, history, data[0], data[2], device, args.pictures,
                                     settings)
