@@ -40,8 +40,8 @@ def open_picture(source):
     logging.getLogger("PIL").addHandler(SILENCE)  # what is wrong with a file is said once, by us
     try:
         with contextlib.ExitStack() as stack:
-            if isinstance(source, np.ndarray):
-                return from_array(source)
+            if hasattr(source, "__array__") and not isinstance(source, Image.Image):
+                return from_array(np.asarray(source))  # a tensor, too
             if isinstance(source, Image.Image):
                 image = source
             else:
@@ -73,6 +73,14 @@ def load(image, from_file):
     if pages > 1:
         image.info["pages"] = pages
     return image
+
+
+def is_one(images):
+    """Tell whether images is a single picture; a file or an array of one can be iterated, too."""
+    if hasattr(images, "__array__") and hasattr(images, "ndim"):
+        return images.ndim < 3 or images.ndim == 3 and images.shape[2] in (3, 4)
+    return (isinstance(images, (str, bytes, os.PathLike)) or not hasattr(images, "__iter__")
+            or any(hasattr(images, name) for name in ("read", "__array__", "__array_interface__")))
 
 
 def open_file(path):
@@ -124,6 +132,9 @@ def identify(file):
     except UnidentifiedImageError:
         file.seek(0)
         head = file.read(12)
+        if head[:5] == b"%PDF-":
+            raise PictureError("a PDF: save its pages as pictures first (pdftoppm -r 150 -png "
+                               "scan.pdf page, or a viewer's export)") from None
         if head[4:8] != b"ftyp" or head[8:12] not in HEIC:
             raise
         try:

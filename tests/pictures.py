@@ -162,7 +162,7 @@ def said(reading):
 
     if isinstance(reading, PictureError):
         return None, False
-    return reading.text, reading.probability >= predict.SURE
+    return reading.text, reading.probability >= predict.output.SURE
 
 
 def distance(a, b):

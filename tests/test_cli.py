@@ -29,7 +29,7 @@ def command_lines(parser):
         values = st.sampled_from(sorted(action.choices)) if action.choices else BY_TYPE.get(getattr(action.type, "__name__", None), JUNK)
         flag = st.just(action.option_strings[0])
         pieces.append(st.tuples(flag) if action.nargs == 0 else st.tuples(flag, values.map(str)))
-    pictures = st.tuples(st.sampled_from(["x.png", "-"]))
+    pictures = st.tuples(st.sampled_from(["x.png", "-", "x.csv"]))
     sensible = st.lists(st.one_of(*pieces, pictures), max_size=3).map(lambda chosen: [word for piece in chosen for word in piece])
     anything = st.lists(st.one_of(st.sampled_from([action.option_strings[0] for action in actions]), JUNK), max_size=7)
     return st.sampled_from([sensible] * 4 + [anything]).flatmap(lambda chosen: chosen)
@@ -83,16 +83,19 @@ def test_train(arguments):
 
 @of(command_lines(predict.get_parser()))
 def test_predict(arguments):
-    name, called, asked = outcome(predict, arguments, ["read_all", "multi_predict", "draw_and_read", "label_all"])
+    work = ["read_all", "read_table", "multi_predict", "draw_and_read", "label_all", "export"]
+    name, called, asked = outcome(predict, arguments, work)
     if name == "read_all":
         assert asked.images and asked.images.count("-") <= 1 and asked.multi is None and asked.seed is None
     elif name == "multi_predict":
         n, seed, *_ = called
         assert n == asked.multi and 1 <= n <= 1000 and 0 <= seed < 2**32 and seed == (seed if asked.seed is None else asked.seed)
-        assert not asked.images and not asked.json and asked.invert == "auto"
+        assert not asked.images and not asked.json and not asked.single and asked.invert == "auto"
+    elif name == "read_table":
+        assert len(asked.images) == 1 and asked.csv and not asked.json and not asked.save
     elif name == "draw_and_read":
         assert asked.draw and not asked.images and asked.multi is None and called[0].save.suffix.lower() == ".png"
     elif name == "label_all":
         assert asked.images and asked.label in tuple("0123456789") and not asked.draw and asked.multi is None and not asked.json
-    if name not in (None, "label_all"):
+    if name is not None:
         assert asked.device in ("auto", str(called[-1]))

@@ -155,7 +155,7 @@ def test_what_is_no_digit_is_doubted(node):
     three_lines = [[[60, y], [200, y]] for y in (100, 150, 200)]
     drawings = [[], [dot], [dash], [zigzag], three_lines]
     for text, probability, _ in node(READ, drawings):
-        assert probability < predict.SURE or not text
+        assert probability < predict.output.SURE or not text
 
 
 @needs_node
@@ -264,7 +264,7 @@ def test_a_person_draws(browser):
         browser.draw(on_pad(browser, write_number(map(int, number), rng)))
         assert browser.wait("document.getElementById('reading').textContent.length") and \
             browser.wait(f"result.text === {number!r}", 5)
-        assert browser.evaluate("result.probability") > predict.SURE
+        assert browser.evaluate("result.probability") > predict.output.SURE
     browser.press("u")
     browser.wait("result.text === '9021'")
     browser.press("r")

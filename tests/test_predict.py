@@ -1,7 +1,7 @@
 """predict.py reads what people write, says so when there is nothing to read, and survives what is not a picture."""
 
+import csv
 import io
-import itertools
 import json
 import shutil
 
@@ -14,9 +14,11 @@ import troubles
 from PIL import Image
 
 import predict
+from figures import readings
 import utils
 from model import LeNet5
 from reading.image import PictureError
+from training.data import read_mnist
 from reading.reader import Reading, most_prominent
 
 
@@ -69,7 +71,7 @@ def test_what_is_no_digit_is_seldom_read_for_sure(model):
     kinds = {nothing.letter: 12, nothing.sign: 8, nothing.drawing: 3, nothing.scribble: 3, nothing.word: 2, nothing.landscape: 2}
     images = [image for kind, n in kinds.items() for image in pictures.make(kind, n, seed=1)[0]]
     readings = predict.predict_images(images, model)
-    assert np.mean([isinstance(r, PictureError) or r.probability < predict.SURE for r in readings]) >= 0.65
+    assert np.mean([isinstance(r, PictureError) or r.probability < predict.output.SURE for r in readings]) >= 0.65
 
 
 @pytest.mark.slow
@@ -132,6 +134,15 @@ def test_a_picture_is_opened_once_even_for_its_figure(tmp_path, seven, model, mo
     assert opened == [tmp_path / "seven.png"] * 3
 
 
+def test_figures_are_returned_on_request(tmp_path, seven, model):
+    seven.save(tmp_path / "seven.png")
+    for explain in (False, True):
+        digit, figure = predict.single_predict(tmp_path / "seven.png", model=model, explain=explain, return_figure=True)
+        assert digit == 7 and len(figure.axes) >= 2
+    wrong, figure = predict.multi_predict(20, seed=0, model=model, save=None, return_figure=True)
+    assert 0 <= wrong <= 20 and len(figure.axes[0].images) == 20
+
+
 def test_multi_predict_counts_its_errors(tmp_path):
     torch.manual_seed(0)
     wrong = predict.multi_predict(20, seed=0, model=LeNet5(), save=tmp_path / "grid.png")
@@ -157,6 +168,11 @@ def iterables(seven, path):
     yield "dict's values", {"a": seven}.values(), 1
     yield "glob", path.parent.glob("*.png"), 1
     yield "nothing", iter(()), 0
+    grey = np.asarray(seven.convert("L").resize((28, 28)))
+    yield "array (N, H, W)", np.stack([grey] * 3), 3
+    yield "array (N, H, W, 3)", np.stack([array] * 2), 2
+    yield "tensor", torch.from_numpy(grey.copy()), 1
+    yield "tensor (N, H, W)", torch.from_numpy(np.stack([grey] * 2)), 2
     for one in (path, str(path), str(path).encode(), seven, array, io.BytesIO(path.read_bytes()), open(path, "rb")):
         yield type(one).__name__, one, 1
 
@@ -169,6 +185,11 @@ def test_any_iterable_of_pictures_is_read_item_by_item_and_one_picture_is_one(tm
 
 
 # The script
+
+def mnist_test_set(n):
+    images, labels = read_mnist(False)
+    return images[:n].numpy(), labels[:n].tolist()
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, seven):
@@ -206,6 +227,9 @@ def test_no_picture_of_a_large_folder_is_passed_over(capsys, tmp_path):
     assert names == [str(tmp_path / f"{i:03d}.png") for i in range(202)]
 
 
+FIELDS = ["image", "text", "probability", "sure", "inverted", "pages", "digits"]
+
+
 def test_json_has_one_object_per_picture_in_order_and_no_heavy_library_is_imported(run, folder, seven, network):
     file = io.BytesIO()
     seven.save(file, "PNG")
@@ -216,12 +240,82 @@ def test_json_has_one_object_per_picture_in_order_and_no_heavy_library_is_import
     *lines, last = process.stdout.splitlines()
     assert last == "[] 1"
     objects = [json.loads(line) for line in lines]
-    assert [("digit" in o) for o in objects] == [True, False, False, False, False, True, True, False]
-    assert objects[0] == {**objects[0], "image": str(folder / "1 good.png"), "digit": 7, "inverted": True}
-    assert list(objects[0]) == ["image", "digit", "probabilities", "text", "probability", "inverted", "digits"]
-    assert objects[0]["probability"] == max(objects[0]["probabilities"]) and len(objects[0]["probabilities"]) == 10
-    assert objects[6]["image"] == "-" and objects[6]["digit"] == 7
+    assert [("text" in o) for o in objects] == [True, False, False, False, False, True, True, False]
+    assert objects[0] == {**objects[0], "image": str(folder / "1 good.png"), "text": "7", "inverted": True, "sure": True}
+    assert list(objects[0]) == FIELDS and all(f"  {field} " in predict.output.SCHEMA for field in FIELDS)
+    (digit,) = objects[0]["digits"]
+    assert list(digit) == ["digit", "probability", "probabilities", "line", "box"] and len(digit["probabilities"]) == 10
+    assert objects[0]["probability"] == digit["probability"] == max(digit["probabilities"])
+    assert objects[6]["image"] == "-" and objects[6]["text"] == "7"
     assert objects[7] == {"image": str(folder / "nothing.png"), "error": "no such file"}
+
+
+def test_csv_has_a_row_per_picture(folder, tmp_path, network, capsys):
+    assert predict.main([str(folder), "--csv", str(tmp_path / "read.csv"), "--checkpoint", str(network)]) == 1
+    head, *rows = csv.reader((tmp_path / "read.csv").read_text().splitlines())
+    assert head == ["image", "text", "probability", "sure", "error"] and len(rows) == 6
+    said = capsys.readouterr()
+    assert [row[0] for row in rows if row[4]] == [line.split(": ")[1] for line in said.err.splitlines()]
+    assert rows[0][1:] == ["7", rows[0][2], "true", ""] and float(rows[0][2]) > predict.output.SURE
+
+
+@pytest.mark.parametrize("head", ["", ",".join(f"pixel{i}" for i in range(784)) + "\n"])
+def test_a_table_of_images_becomes_a_table_of_labels(model, network, tmp_path, capsys, head):
+    """As on Kaggle: 784 columns in, ImageId and Label out."""
+    images, labels = mnist_test_set(300)
+    rows = "\n".join(",".join(map(str, image.ravel())) for image in images)
+    (tmp_path / "test.csv").write_text(f"{head}{rows}\n")
+    arguments = [str(tmp_path / "test.csv"), "--csv", str(tmp_path / "labels.csv"), "--checkpoint", str(network)]
+    assert predict.main(arguments) == 0
+    first, *rest = (tmp_path / "labels.csv").read_text().splitlines()
+    assert first == "ImageId,Label" and [row.split(",")[0] for row in rest] == [str(i) for i in range(1, 301)]
+    assert np.mean([int(row.split(",")[1]) == label for row, label in zip(rest, labels)]) > 0.97
+    assert "300 digits" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("content, complaint", [
+    ("1,2,3\n", "3 columns"), (",".join(["256"] * 784), "outside 0 .. 255"), ("pixel0\n1,x\n", "no number"),
+    (",".join(["1.5"] * 784), "no number"), (b"\xff\xfe", "not a table"), (None, "can't be read"),
+])
+def test_a_table_of_anything_else_is_one_line(tmp_path, capsys, content, complaint):
+    if content is not None:
+        (tmp_path / "test.csv").write_bytes(content if isinstance(content, bytes) else content.encode())
+    assert predict.main([str(tmp_path / "test.csv"), "--csv", str(tmp_path / "labels.csv")]) == 1
+    out, err = capsys.readouterr()
+    assert out == "" and err.count("\n") == 1 and complaint in err and not (tmp_path / "labels.csv").exists()
+
+
+def test_ctrl_c_keeps_what_was_read(folder, tmp_path, capsys, monkeypatch, network):
+    """Printed, in the table and in the figure."""
+    names, read_one = [str(folder / "1 good.png")] * 5, predict.read_one
+
+    def stop(source, *rest):
+        names.pop()
+        if len(names) == 2:
+            raise KeyboardInterrupt
+        return read_one(source, *rest)
+
+    monkeypatch.setattr(predict, "read_one", stop)
+    written = tmp_path / "read.csv", tmp_path / "seen.png"
+    assert predict.main([*names, "--csv", str(written[0]), "--save", str(written[1]), "--checkpoint", str(network)]) == 130
+    out, err = capsys.readouterr()
+    assert out.count(": 7 (") == 2 and err == "predict.py: stopped; 2 of 5 pictures were read\n"
+    assert len(written[0].read_text().splitlines()) == 3 and written[1].exists()
+
+
+def test_a_terminal_gets_a_progress_bar_and_a_pipe_does_not(folder, capsys, monkeypatch, network):
+    names = [str(folder / "1 good.png")] * 3
+    assert predict.main([*names, "--checkpoint", str(network)]) == 0
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    assert predict.main([*names, "--checkpoint", str(network)]) == 0
+    err = capsys.readouterr().err
+    assert "1 of 3, " in err and err.endswith("\r\x1b[K") and "\n" not in err
+
+
+@pytest.mark.parametrize("p, said", [(1.0, "> 99.9 %"), (0.999955, "> 99.9 %"), (0.99949, "99.9 %"), (0.8, "80.0 %")])
+def test_nothing_is_certain(p, said):
+    assert predict.output.percent(p) == said
 
 
 def test_a_contact_sheet(capsys, folder, tmp_path):
@@ -231,13 +325,13 @@ def test_a_contact_sheet(capsys, folder, tmp_path):
 
 def test_what_a_damaged_file_says_is_no_formula(tmp_path):
     damaged = PictureError("the picture is damaged: broken PNG file (chunk b'$^$_')")
-    predict.publish(predict.plot([None], [damaged]), tmp_path / "figure.png", show=False)
+    predict.publish(readings.plot([(None, damaged)]), tmp_path / "figure.png", show=False)
     assert (tmp_path / "figure.png").exists()
 
 
 def test_watching_the_layers_is_the_forward_pass(model):
     image = np.random.default_rng(0).integers(0, 256, (28, 28), dtype=np.uint8)
-    layers, probabilities = predict.watch(model, image)
+    layers, probabilities = readings.watch(model, image)
     c1, _, s2, c3, _, s4, c5, _ = model.feature_extractor
     f6, _, output = model.classifier
     assert layers["Input"].shape == (32, 32)
@@ -255,7 +349,7 @@ def test_explain_writes_a_figure_and_keeps_stdout_for_machines(capsys, folder, t
     monkeypatch.setattr(utils, "ASSETS", tmp_path)
     assert predict.main([str(folder / "1 good.png"), "--explain", "--json", "--checkpoint", str(network)]) == 0
     out, err = capsys.readouterr()
-    assert json.loads(out)["digit"] == 7 and err == f"predict.py: the layers are in {tmp_path / 'explain.png'}\n"
+    assert json.loads(out)["text"] == "7" and err == f"predict.py: the layers are in {tmp_path / 'explain.png'}\n"
     assert Image.open(tmp_path / "explain.png").width >= 1000
     assert predict.main([str(folder / "1 good.png"), "--explain", "--save", str(tmp_path / "mine.png")]) == 0
     assert (tmp_path / "mine.png").exists() and capsys.readouterr().err == ""
@@ -265,11 +359,11 @@ def test_explain_writes_a_figure_and_keeps_stdout_for_machines(capsys, folder, t
 
 
 @pytest.mark.parametrize("arguments, complaint", [
-    ([], "name a picture"), (["--explain"], "name a picture"), (["a.png", "b.png", "--explain"], "--explain: takes one"),
-    (["tests", "--explain"], "--explain: takes one"), (["--multi", "--explain"], "--explain: takes one"),
-    (["--multi", "0"], "--multi: must be in 1 .. 1000"), (["--multi", "5", "x.png"], "takes no pictures"),
-    (["x.png", "--seed", "1"], "no meaning without --multi"), (["--multi", "--seed", "-1"], "--seed: must be in"),
-    (["--multi", "--json"], "takes neither"), (["-", "-"], "only once"), (["x.png", "--invert", "maybe"], "invalid choice"),
+    ([], "IMAGE --draw --multi --export is required"), (["--explain"], "is required"), (["a.png", "b.png", "--explain"], "--explain: takes one"),
+    (["tests", "--explain"], "--explain: takes one"), (["--multi", "--explain"], "--multi: takes no --explain"), (["--multi", "3", "--single"], "takes no --single"),
+    (["--multi", "0"], "--multi: must be in 1 .. 1000"), (["--multi", "5", "x.png"], "not allowed with argument --multi"),
+    (["x.png", "--seed", "1"], "no meaning without --multi"), (["--multi", "--seed", "-1"], "--seed: must be in"), (["x.csv", "--json", "--csv", "y.csv"], "table takes no --json"),
+    (["--multi", "--json"], "takes no --json"), (["x.csv"], "--csv FILE"), (["-", "-"], "only once"), (["x.png", "--invert", "maybe"], "invalid choice"),
     (["x.png", "--device", "toaster"], "not available"), (["x.png", "--save", "model.py/x.png"], "can't write in model.py"),
     (["x.png", "--jso"], "unrecognized arguments"),
 ])
@@ -297,11 +391,12 @@ def test_several_digits_as_a_text_and_as_json(capsys, tmp_path, network):
     pictures.to_image(1 - page).save(path)
     assert predict.main([str(path), "--json", "--checkpoint", str(network)]) == 0
     answer = json.loads(capsys.readouterr().out)
-    assert answer["text"] == "902" and "digit" not in answer and [d["digit"] for d in answer["digits"]] == [9, 0, 2]
+    assert answer["text"] == "902" and list(answer) == FIELDS and [d["digit"] for d in answer["digits"]] == [9, 0, 2]
     assert all(0 <= edge <= 1 for d in answer["digits"] for edge in d["box"]) and {d["line"] for d in answer["digits"]} == {0}
     assert predict.main([str(path), "--checkpoint", str(network)]) == 0
     assert capsys.readouterr().out.startswith(f"{path}: 902")
     assert predict.main([str(path), "--single", "--json", "--checkpoint", str(network)]) == 0
     one = json.loads(capsys.readouterr().out)
-    assert one["digit"] == predict.single_predict(path, checkpoint=network) == int(one["text"])
+    assert list(one) == FIELDS and len(one["digits"]) == 1
+    assert one["digits"][0]["digit"] == predict.single_predict(path, checkpoint=network) == int(one["text"])
     assert predict.read_number(path, checkpoint=network) == "902"

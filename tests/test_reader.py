@@ -85,7 +85,7 @@ def test_other_ink_makes_a_number_unsure(model, some, size):
     corners = np.stack([page.shape[1] - size + 0.6 * size * turns.real, page.shape[0] / 2 + 0.6 * size * turns.imag], axis=1)
     beside = cv2.polylines(page.copy(), [corners.astype(int)], True, 30, 5)
     plain, reading = predict.predict_images([page, beside], model)
-    assert plain.probability >= predict.SURE > reading.probability, (plain.text, reading.text, reading.probability)
+    assert plain.probability >= predict.output.SURE > reading.probability, (plain.text, reading.text, reading.probability)
 
 
 @pytest.mark.slow

@@ -37,8 +37,9 @@ def test_every_input_has_one_answer_in_order(capsys, tmp_path, monkeypatch, coun
     names = [f"{i}-{kind}.png" for i, kind in enumerate(chosen)]
     monkeypatch.setattr(predict, "load_model", lambda *_: None)
     monkeypatch.setattr(predict, "say", lambda reading: reading)
-    monkeypatch.setattr(predict, "predict_images", lambda images, *_, **__: [
-        PictureError(str(path)) if "bad" in str(path) else f"read {path}" for path in images])
+    monkeypatch.setattr(predict.output, "as_row", lambda *_: ())
+    monkeypatch.setattr(predict, "read_one", lambda path, *_: (
+        None, PictureError(str(path)) if "bad" in str(path) else f"read {path}"))
     status = predict.main(names)
     out, err = capsys.readouterr()
     assert out.splitlines() == [f"{name}: read {name}" for name in names if "good" in name]
@@ -150,7 +151,7 @@ def test_a_figure_beside_its_picture_is_welcome(folder, monkeypatch, capsys, net
 
 
 def test_a_figure_that_has_no_room_for_all_says_so(capsys, folder, network, monkeypatch):
-    monkeypatch.setattr(predict, "MOST_IN_FIGURE", 3)
+    monkeypatch.setattr(predict.readings, "MOST", 3)
     names = [str(folder / "good.png")] * 4
     assert predict.main([*names, "--save", str(folder / "seen.png"), "--checkpoint", str(network)]) == 0
     assert capsys.readouterr().err == "predict.py: the figure has room for the first 3 of 4 pictures\n"

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 import utils
-from reading.image import PictureError, open_picture
+from reading.image import PictureError, open_file, open_picture
 from reading.reader import CLEAR, most_prominent, read_picture
 from reading.sources import SUFFIXES, list_folder
 from training import data
@@ -65,6 +65,29 @@ def keep(file, suffix, digit, folder):
         raise LeNetError(f"{path} could not be written ({error.strerror or error})") from error
     remove_other_labels(path)
     return path, n_digits
+
+
+def keep_all(sources, digit, folder, complain):
+    """Keep pictures, (name, path, binary file or PictureError) each, and print what was done.
+
+    complain(name, error) is called for each that can't be kept, or shows several digits. Return the
+    exit status.
+    """
+    status = 0
+    for name, source in sources:
+        try:
+            if isinstance(source, PictureError):
+                raise source
+            file = source if hasattr(source, "read") else open_file(source)
+            path, n_digits = keep(file, Path(name).suffix, digit, folder)
+            where = utils.short_path(path)
+            print(utils.one_line(f"{name}: kept as a {digit} in {where}, thank you; "
+                                 "python train.py --mine learns it"), flush=True)
+            if n_digits > 1:
+                complain(name, SEVERAL)
+        except PictureError as error:
+            status = complain(name, error)
+    return status
 
 
 def remove_other_labels(path):

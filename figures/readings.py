@@ -1,0 +1,78 @@
+"""Draw what was read in pictures, and the way of one digit through the network."""
+
+import numpy as np
+import torch
+
+import utils
+from figures import plots
+from reading.image import to_array
+from reading.output import say, told
+from reading.reader import most_prominent
+
+MOST = 60  # pictures in a figure
+
+
+def plot(pairs, model=None):
+    """Return a Figure of pairs, each (PIL image or None, its Reading or PictureError).
+
+    With a model, the figure shows the way of the one picture through it.
+    """
+    arrays = [None if image is None else to_array(image, 512) for image, _ in pairs]
+    if model is not None:
+        return explain(*arrays, pairs[0][1], model)
+    readings, titles = zip(*(told(reading) for _, reading in pairs))
+    if len(pairs) == 1 and readings[0] is not None and len(readings[0].digits) > 1:
+        return plots.plot_number(*arrays, *readings, *titles)
+    mains = [None if reading is None else most_prominent(reading.digits) for reading in readings]
+    return plots.plot_readings(arrays, readings, titles, mains)
+
+
+def plot_random(images, labels, probabilities):
+    """Return (Figure, number misread) of MNIST's digits with what the network said of each.
+
+    images: uint8 (N, 1, 32, 32); labels: int64 (N,); probabilities: float (N, 10).
+    """
+    confidence, digits = probabilities.max(1)
+    wrong = digits != labels
+    blank = "\n" if wrong.any() else ""  # keeps the titles of a row at one height
+    titles = [f"{digit} ({100 * p:.0f} %)" + (f"\nis a {label}" if digit != label else blank)
+              for digit, p, label in zip(digits.tolist(), confidence.tolist(), labels.tolist())]
+    n_wrong = wrong.sum().item()
+    heading = f"{len(labels)} random test digits: reading and probability; {n_wrong} wrong, in red"
+    return plots.plot_digits(images, titles, wrong.tolist(), heading), n_wrong
+
+
+def explain(array, reading, model):
+    """Return a Figure of a picture, float (H, W, C), on its way through every layer of model."""
+    main = most_prominent(reading.digits)
+    layers, probabilities = watch(model, main.view)
+    heading = f"{say(reading)}: from the picture to the reading, through every layer"
+    if len(reading.digits) > 1:
+        heading = f"The most prominent digit of {say(reading)} on its way through every layer"
+    if np.abs(probabilities - main.probabilities).max() > 0.001:
+        heading = f"One of two views of the picture; the mean of both is read as {say(reading)}"
+    return plots.plot_layers(array, main.box, layers, probabilities, heading)
+
+
+@torch.inference_mode()
+def watch(model, view):
+    """Return ({stage: activations}, probabilities (10,)) of one digit, uint8 (28, 28).
+
+    The stages are utils.name_stages()'s, with their activation: C1, S2, C3, S4, C5, F6 in LeNet-5,
+    float arrays without a batch's dimension, and before them Input, uint8 (32, 32).
+    """
+    stages, layers = utils.name_stages(model), {}
+
+    def keep(name):
+        return lambda module, inputs, result: layers.update({name: result[0].cpu().numpy()})
+
+    hooks = [module.register_forward_hook(keep(name)) for name, module in stages.items()]
+    try:
+        x = utils.to_inputs(torch.from_numpy(view[None])).to(next(model.parameters()).device)
+        probabilities = utils.compute_logits(model, x).softmax(1)[0].cpu().numpy()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    layers.pop("output", None)
+    seen = utils.resize(torch.from_numpy(view[None]))[0, 0].numpy()
+    return {"Input": seen} | layers, probabilities
