@@ -100,6 +100,6 @@ def test_the_recipes_optimizers():
 
 @pytest.mark.parametrize("names, expected", [({"avx2": True}, False), ({"avx512_bf16": True}, True), ({"amx_bf16": True}, True)])
 def test_bfloat16_only_where_the_processor_has_it(monkeypatch, names, expected):
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: names, raising=False)  # from torch 2.9 on
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: names)
     assert recipes.in_bfloat16(("bfloat16",), "cpu") is expected
     assert not recipes.in_bfloat16((), "cpu") and not recipes.in_bfloat16(("bfloat16",), "cuda")

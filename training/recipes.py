@@ -156,8 +156,6 @@ def in_bfloat16(ingredients, device):
     AVX512_BF16 or AMX, that is; without them it would be slower. On a GPU this network is too small
     for it to matter.
     """
-    on_cpu = torch.device(device).type == "cpu"
-    known = on_cpu and hasattr(torch.cpu, "get_capabilities")  # since torch 2.9
-    cpu = torch.cpu.get_capabilities() if known else {}
+    cpu = torch.cpu.get_capabilities() if torch.device(device).type == "cpu" else {}
     has_it = bool(cpu.get("avx512_bf16") or cpu.get("amx_bf16"))
     return "bfloat16" in ingredients and has_it

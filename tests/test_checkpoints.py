@@ -1,9 +1,12 @@
 """Files are written whole, and none is trusted."""
 
+import io
 import pickle
 import random
 import resource
 import shutil
+import tarfile
+import zipfile
 
 import pytest
 import torch
@@ -86,12 +89,71 @@ def test_a_checkpoint_is_refused_with_the_reason(checkpoint, tmp_path, name):
     assert message in str(error.value) and str(tmp_path / "bad.pth") in str(error.value) and "\n" not in str(error.value)
 
 
-def test_a_pickle_is_not_run(tmp_path):
-    for save in (lambda content, path: torch.save(content, path), lambda content, path: pickle.dump(content, open(path, "wb"))):
-        save({"weights": Trap(str(tmp_path / "run"))}, tmp_path / "trap.pth")
-        with pytest.raises(LeNetError, match="trap.pth is not a checkpoint that can be loaded safely"):
-            checkpoints.load_checkpoint(tmp_path / "trap.pth")
-        assert not (tmp_path / "run").exists()
+def as_torchscript(path, trap):
+    """A TorchScript archive of a module, as torch.jit.save writes it."""
+    script = torch.jit.script(torch.nn.Linear(1, 1))
+    torch.jit.save(script, path)
+
+
+def as_saved(path, trap):
+    torch.save({"weights": trap}, path)
+
+
+def as_pickle(path, trap):
+    path.write_bytes(pickle.dumps({"weights": trap}))
+
+
+def as_legacy(path, trap):
+    torch.save({"weights": trap}, path, _use_new_zipfile_serialization=False)
+
+
+def as_tar(path, trap):
+    """What torch.load takes for its format of 2016, and unpickles as it is (CVE-2025-32434)."""
+    with tarfile.open(path, "w") as archive:
+        for name in ("storages", "tensors", "pickle"):
+            content = pickle.dumps(trap, protocol=2)
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+
+
+def as_zip(*names):
+    """An archive of torch.save's with further members: torch.load gives it to torch.jit.load."""
+    def write(path, trap):
+        torch.save({"weights": torch.zeros(1)}, path)
+        with zipfile.ZipFile(path, "a") as archive:
+            for name in names:
+                archive.writestr(f"archive/{name}", pickle.dumps(trap, protocol=2))
+
+    return write
+
+
+def as_tar_and_zip(path, trap):
+    """A tar archive with a zip archive behind it: whoever looks for one from the end finds that."""
+    as_tar(path, trap)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("archive/data.pkl", b"")
+
+
+CRAFTED = [as_torchscript, as_saved, as_pickle, as_legacy, as_tar, as_tar_and_zip,
+           as_zip("constants.pkl"), as_zip("constants.pkl", "code/__torch__.py"),
+           as_zip("code/__torch__.py")]
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit")
+@pytest.mark.parametrize("craft", CRAFTED)
+def test_nothing_in_a_file_is_run(tmp_path, monkeypatch, craft):
+    """Nor is it given to what could run it, whatever this version of torch would do there."""
+    def never(*args, **kwargs):
+        raise AssertionError("TorchScript was asked")
+
+    path = tmp_path / "trap.pth"
+    craft(path, Trap(str(tmp_path / "run")))
+    monkeypatch.setattr(torch.jit, "load", never)
+    monkeypatch.setattr(torch.serialization, "_legacy_load", never)
+    with pytest.raises(LeNetError, match="trap.pth (is not a checkpoint|holds a whole)") as error:
+        checkpoints.load_checkpoint(path)
+    assert "\n" not in str(error.value) and not (tmp_path / "run").exists()
 
 
 def test_a_truncated_checkpoint_is_refused_wherever_it_was_cut(checkpoint, tmp_path):
