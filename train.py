@@ -22,11 +22,17 @@ if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_
     # Ctrl-C during the imports, which take seconds, ends without a traceback
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
+import os
+import sys
+
+if __name__ == "__main__" and "--deterministic" in sys.argv:  # what torch reads when imported
+    os.environ |= dict(ATEN_CPU_CAPABILITY="default", MKL_CBWR="COMPATIBLE",
+                       ONEDNN_MAX_CPU_ISA="SSE41")
+
 import argparse
 import contextlib
 import copy
 import math
-import sys
 import tempfile
 import threading
 import time
@@ -41,7 +47,7 @@ from training.checkpoints import choose_checkpoint
 from training.data import N_TRAINING
 from training.fast_cpu import autograd_gradients, torch_threads, trainable
 from training.files import best_epoch
-from training.recipes import RECIPES
+from training.recipes import RECIPES, make_settings
 from utils import LeNetError
 
 # --------------------------------------------------------------------------------------------------
@@ -140,8 +146,12 @@ def get_parser():
     add("--without", action="append", default=unset, metavar="INGREDIENT",
         choices=sorted({name for recipe in RECIPES.values() for name in recipe["ingredients"]}),
         help="leave an ingredient out of the recipe, may be repeated: %(choices)s")
+    add("--set", action="append", default=unset, metavar="NAME=NUMBER",
+        help="set another number of the recipe: weight_decay, warm_up, negatives; may be repeated")
     add("--limit", type=count, default=unset, metavar="N",
         help="train on the first N training images only")
+    add("--deterministic", action="store_true", default=unset,
+        help="the same weights on every x86 processor: plain layers in float32, one thread; slow")
     add("--mine", action="store_true",
         help="train on your own pictures, too, those in mine/0 to mine/9 under --data-dir")
     add("--device", default="auto", help="auto, cpu, cuda, mps, ... (default: auto)")
@@ -167,7 +177,8 @@ def get_parser():
     return parser
 
 
-SETTINGS = ("recipe", "epochs", "batch_size", "lr", "seed", "limit", "without")
+SETTINGS = ("recipe", "epochs", "batch_size", "lr", "seed", "limit", "without", "set",
+            "deterministic")
 
 
 def check(args):
@@ -177,17 +188,10 @@ def check(args):
     trains = [*given, *["live"] * args.live, *["mine"] * args.mine]
     if (args.evaluate or args.compare) and trains:
         options = ", ".join("--" + key.replace("_", "-") for key in trains)
-        what = "--evaluate" if args.evaluate else "--compare"
-        raise ValueError(f"{what} cannot be combined with {options}")
-    name = given.get("recipe", "modern")
-    recipe, without = RECIPES[name], given.pop("without", [])
-    unknown = set(without) - set(recipe["ingredients"])
-    if unknown:
-        raise ValueError(f"argument --without: the {name} recipe has no "
-                         f"{', '.join(sorted(unknown))}")
-    ingredients = [each for each in recipe["ingredients"] if each not in without]
-    settings = dict(recipe, recipe=name, seed=0, limit=None, ingredients=ingredients,
-                    threads=torch.get_num_threads()) | given
+        raise ValueError(f"{'--evaluate' if args.evaluate else '--compare'} cannot be combined "
+                         f"with {options}")
+    threads = 1 if "deterministic" in given else torch.get_num_threads()
+    settings = dict(make_settings(**given), threads=threads)
     n_train = min(settings["limit"] or N_TRAINING, N_TRAINING)
     if given.get("batch_size", 0) > n_train:
         raise ValueError(f"argument --batch-size: {given['batch_size']} is more than the {n_train} "
@@ -195,10 +199,7 @@ def check(args):
     settings["batch_size"] = min(settings["batch_size"], n_train)
     if args.dry_run:
         settings["epochs"] = 1
-    args.pictures, args.runs = args.assets_dir or utils.ASSETS, utils.ROOT / "runs"
-    if args.checkpoint not in (None, utils.CHECKPOINT):  # its files stay together
-        args.pictures = args.assets_dir or args.checkpoint.parent
-        args.runs = args.checkpoint.parent / "runs"
+    args.pictures, args.runs = files.choose_folders(args.checkpoint, args.assets_dir)
     if args.checkpoint is None:
         args.checkpoint = choose_checkpoint()[0] if args.evaluate else utils.CHECKPOINT
     if not args.dry_run:
@@ -206,14 +207,26 @@ def check(args):
             files.check_name(args.checkpoint)
         if not args.evaluate or args.assets_dir:  # a read-only install can still be evaluated
             utils.check_folder(args.pictures, "--assets-dir")
-    return settings, utils.pick_device(args.device)
+    device = "cpu" if "deterministic" in given and args.device == "auto" else args.device
+    return settings, utils.pick_device(device)
 
 
 def check_resume(args, settings, saved):
-    """Raise ValueError, naming them, if settings that were asked for contradict the saved ones."""
-    asked = {"ingredients" if key == "without" else key for key in SETTINGS if key in args}
-    other = [f"{key} {saved.get(key)}, not {settings[key]}" for key in sorted(asked)
+    """Raise ValueError, naming them, if settings that were asked for contradict the saved ones; but
+    more epochs extend a run whose learning rate is constant."""
+    asked = [key for key in SETTINGS if key in args]
+    if "epochs" in asked and settings["epochs"] > saved["epochs"]:
+        if "schedule" in saved["ingredients"]:
+            raise ValueError("argument --resume: the run can't be extended, since its learning "
+                             f"rate is scheduled over {saved['epochs']} epochs; start a new run "
+                             f"with --epochs {settings['epochs']}")
+        saved["epochs"] = settings["epochs"]
+    wanted = [key for key in settings if key in asked or "without" in asked and key == "ingredients"
+              or any(each.startswith(f"{key}=") for each in getattr(args, "set", []))]
+    other = [f"{key} {saved.get(key)}, not {settings[key]}" for key in sorted(wanted)
              if settings[key] != saved.get(key)]
+    if "deterministic" in saved and "deterministic" not in asked:
+        other.append("--deterministic")
     if args.mine and "mine" not in saved:
         other.append("no pictures of your own")
     if other:

@@ -136,7 +136,19 @@ def test_resume_names_what_contradicts(interrupted, capsys):
     with pytest.raises(SystemExit) as exit:
         train.main(arguments(interrupted, "--resume", "--epochs", "9", "--seed", "3"))
     assert exit.value.code == 2
-    assert "the interrupted run has epochs 3, not 9" in capsys.readouterr().err
+    assert "can't be extended, since its learning rate is scheduled over 3 epochs" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        train.main(arguments(interrupted, "--resume", "--seed", "4"))
+    assert "the interrupted run has seed 3, not 4" in capsys.readouterr().err
+
+
+def test_a_run_at_a_constant_rate_can_be_extended(quick, tmp_path, capsys):
+    """It ends in the weights of a run that was as long from the start."""
+    few = ["--recipe", "classic", "--limit", "200", "--batch-size", "50"]
+    assert train.main(arguments(tmp_path / "long", *few, "--epochs", "3")) == 0
+    assert train.main(arguments(tmp_path / "short", *few, "--epochs", "2")) == 0
+    assert train.main(arguments(tmp_path / "short", "--resume", "--epochs", "3")) == 0
+    assert survival.same(survival.outcome(tmp_path / "long"), survival.outcome(tmp_path / "short"))
 
 
 def test_nothing_to_resume(tmp_path, capsys):

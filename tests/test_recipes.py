@@ -103,3 +103,26 @@ def test_bfloat16_only_where_the_processor_has_it(monkeypatch, names, expected):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: names)
     assert recipes.in_bfloat16(("bfloat16",), "cpu") is expected
     assert not recipes.in_bfloat16((), "cpu") and not recipes.in_bfloat16(("bfloat16",), "cuda")
+
+
+def test_numbers_of_a_recipe_can_be_set():
+    settings = recipes.make_settings(set=["weight_decay=0", "negatives=0.5"], epochs=3)
+    assert settings["weight_decay"] == 0 and settings["negatives"] == 0.5 and settings["epochs"] == 3
+    few = torch.zeros(100, 1, 32, 32, dtype=torch.uint8), torch.arange(100) % 10
+    _, optimizer, loader, _ = recipes.prepare(settings | {"batch_size": 50}, few, "cpu")
+    assert optimizer.param_groups[0]["weight_decay"] == 0 and len(loader) == 4  # 151 images
+
+
+@pytest.mark.parametrize("recipe, text", [
+    ("modern", "weight_decay"), ("modern", "weight_decay=much"), ("modern", "lr=0.1"),
+    ("modern", "weight_decay=-1"), ("modern", "warm_up=nan"), ("classic", "weight_decay=0.1"),
+    ("modern", "ingredients=3"), ("modern", "=1")])
+def test_what_is_no_number_of_the_recipe_is_refused(recipe, text):
+    with pytest.raises(ValueError, match=f"argument --set: .*{recipe} recipe.*got {text}"):
+        recipes.make_settings(recipe, set=[text])
+
+
+def test_deterministic_settings_leave_out_what_depends_on_the_processor():
+    settings = recipes.make_settings(deterministic=True, without=["elastic"])
+    assert not {"bfloat16", "im2col", "elastic"} & set(settings["ingredients"])
+    assert "soap" in settings["ingredients"] and settings["deterministic"]

@@ -4,6 +4,8 @@ import contextlib
 import csv
 import functools
 import io
+import subprocess
+import sys
 
 import hypothesis
 import pytest
@@ -325,3 +327,24 @@ def test_failed_work_is_one_line_with_status_1(capsys, tmp_path):
     assert train.main(["--evaluate", "--checkpoint", str(tmp_path / "nothing.pth"), "--assets-dir", str(tmp_path)]) == 1
     out, err = capsys.readouterr()
     assert out == "" and err == f"train.py: {tmp_path / 'nothing.pth'}: no such checkpoint; python train.py makes one\n"
+
+
+def test_a_run_that_learned_nothing_says_so(small_data, tmp_path, capsys):
+    few = ["--epochs", "1", "--limit", "100", "--batch-size", "100", "--lr", "1e-9"]
+    where = ["--checkpoint", str(tmp_path / "net.pth"), "--without", "schedule"]
+    assert train.main([*few, *where]) == 0
+    assert "near chance" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_deterministic_weights_do_not_depend_on_the_instructions(tmp_path, monkeypatch):
+    """Whatever torch would choose on this processor, or is told to choose by the environment."""
+    weights = []
+    for capability in "default", "avx2", "avx512":
+        monkeypatch.setenv("ATEN_CPU_CAPABILITY", capability)
+        net = tmp_path / capability / "net.pth"
+        subprocess.run([sys.executable, "train.py", "--deterministic", "--epochs", "1", "--limit",
+                        "1000", "--checkpoint", net], cwd=utils.ROOT, check=True)
+        weights.append(checkpoints.load_checkpoint(net)[0].state_dict())
+    for other in weights[1:]:
+        assert all(torch.equal(tensor, other[name]) for name, tensor in weights[0].items())

@@ -42,6 +42,14 @@ def sibling_path(checkpoint, what):
     return checkpoint.with_name(f"{checkpoint.name.removesuffix('.pth')}.{what}")
 
 
+def choose_folders(checkpoint, assets_dir):
+    """Return the folders for pictures and for runs: those of another than the default checkpoint
+    (None: the default) are beside it, so that they replace none of the default's."""
+    if checkpoint in (None, utils.CHECKPOINT):
+        return assets_dir or utils.ASSETS, utils.ROOT / "runs"
+    return assets_dir or checkpoint.parent, checkpoint.parent / "runs"
+
+
 def check_name(checkpoint):
     """Raise ValueError if a network can't be written to checkpoint, if that name belongs to another
     run, or if two of the run's files are one, by a link."""

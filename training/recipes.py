@@ -3,6 +3,8 @@
 The loop itself, train.py's, is the same for all.
 """
 
+import math
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -20,11 +22,39 @@ from training.styles import other_styles
 RECIPES = {
     # The lecture's. Nothing but Adam.
     "classic": dict(epochs=30, batch_size=64, lr=0.001, ingredients=()),
-    # Ours: what each ingredient contributes is in the model card, Model/README.md.
-    "modern": dict(epochs=40, batch_size=512, lr=0.0045, ingredients=(
+    # Ours: what each ingredient contributes is in the model card, Model/README.md. negatives: how
+    # many there are in an epoch, against its digits; warm_up: the part of the steps in which the
+    # learning rate rises.
+    "modern": dict(epochs=40, batch_size=512, lr=0.0045, weight_decay=0.2, warm_up=0.05,
+                   negatives=0.05, ingredients=(
         "soap", "weight-decay", "schedule", "affine", "random-rotation", "elastic",
         "stroke-thickness", "styles", "negatives", "bfloat16", "im2col")),
 }
+
+
+def make_settings(recipe="modern", without=(), set=(), deterministic=False, **given):
+    """Return the settings of a run of a recipe: its own, changed as options of train.py say.
+
+    without: names of ingredients; set: texts NAME=NUMBER; deterministic: leave out what depends on
+    the processor. Raises ValueError, in one line, for what the recipe does not have.
+    """
+    own = RECIPES[recipe]
+    if unknown := sorted(frozenset(without) - frozenset(own["ingredients"])):
+        raise ValueError(f"argument --without: the {recipe} recipe has no {', '.join(unknown)}")
+    if deterministic:
+        given, without = given | {"deterministic": True}, [*without, "bfloat16", "im2col"]
+    numbers = [name for name, value in own.items() if isinstance(value, float) and name != "lr"]
+    for text in set:
+        name, _, value = text.partition("=")
+        try:
+            given[name] = float(value)
+        except ValueError:
+            given[name] = math.nan
+        if name not in numbers or not 0 <= given[name] < math.inf:
+            raise ValueError(f"argument --set: NAME=NUMBER, at least 0, of the {recipe} recipe's "
+                             f"numbers ({', '.join(numbers) or 'none'}), got {text}")
+    ingredients = [each for each in own["ingredients"] if each not in without]
+    return dict(own, recipe=recipe, seed=0, limit=None, ingredients=ingredients) | given
 
 
 def prepare(settings, train_set, device, own=None, loss_func=None):
@@ -40,7 +70,8 @@ def prepare(settings, train_set, device, own=None, loss_func=None):
     torch.manual_seed(settings["seed"])
     model = build_network().to(device)
     generator = torch.Generator().manual_seed(settings["seed"])
-    images, targets, table = add_styles_and_negatives(*train_set, ingredients, settings["seed"])
+    images, targets, table = add_styles_and_negatives(
+        *train_set, ingredients, settings["seed"], settings.get("negatives", 0.05))
     if own is not None:
         images, targets, table = add_own(images, targets, table, *own)
     size = settings["batch_size"]
@@ -59,20 +90,20 @@ def prepare(settings, train_set, device, own=None, loss_func=None):
                   "gradients, which takes longer")
     if not im2col:  # the faster layout for layers
         model.to(memory_format=torch.channels_last)
-    optimizer = make_optimizer(model, settings["lr"], device, ingredients)
-    steps = settings["epochs"] * len(train_loader)
-    scheduler = make_schedule(optimizer, steps) if "schedule" in ingredients else None
+    optimizer = make_optimizer(model, settings["lr"], device, ingredients,
+                               settings.get("weight_decay", 0.2))
+    steps, warm_up = settings["epochs"] * len(train_loader), settings.get("warm_up", 0.05)
+    scheduler = make_schedule(optimizer, steps, warm_up) if "schedule" in ingredients else None
     return model, optimizer, train_loader, dict(scheduler=scheduler, gradients=gradients)
 
 
-NEGATIVES = 0.05  # of an epoch's images, against its digits, are no digit;
-CHOICES = 5       # images in a row of the sampling table: a one or a seven has another style every
-                  # fifth time, on average
+CHOICES = 5  # images in a row of the sampling table: every fifth time, on average, a one or a
+             # seven has another style
 
 
-def add_styles_and_negatives(images, labels, ingredients, seed):
+def add_styles_and_negatives(images, labels, ingredients, seed, share=0.05):
     """Return (images, targets, table): with "styles", ones and sevens in another style added; with
-    "negatives", what is no digit.
+    "negatives", what is no digit, as many of an epoch's images, against its digits, as share says.
 
     table, the sampling table, int64 (M, CHOICES), says what an epoch's M images are: each is one of
     a row's at random, anew in every epoch. So a negative hardly ever comes twice in a row, and no
@@ -90,7 +121,7 @@ def add_styles_and_negatives(images, labels, ingredients, seed):
         table[index, 0] = len(plain) + torch.arange(len(index))
         images, targets = torch.cat([plain, others]), torch.cat([labels, labels[index]])
     if "negatives" in ingredients:
-        n = round(NEGATIVES * len(labels))
+        n = round(share * len(labels))
         negatives = make_negatives(plain, labels, n, CHOICES, generator)
         rows = len(targets) + torch.arange(len(negatives)).view(-1, CHOICES)
         table = torch.cat([table, rows])
@@ -122,13 +153,13 @@ def add_own(images, targets, table, own_images, own_labels):
             torch.cat([table, rows.repeat(times, table.shape[1])]))
 
 
-def make_optimizer(model, lr, device, ingredients=()):
+def make_optimizer(model, lr, device, ingredients=(), weight_decay=0.2):
     """Return Adam over model's parameters, or SOAP if "soap" is among the ingredients.
 
-    With "weight-decay", weights (not biases) shrink by 0.2 * lr in each step (Loshchilov and Hutter
-    2019).
+    With "weight-decay", weights (not biases) shrink by weight_decay * lr in each step (Loshchilov
+    and Hutter 2019).
     """
-    decay = 0.2 if "weight-decay" in ingredients else 0.0
+    decay = weight_decay if "weight-decay" in ingredients else 0.0
     weights = [parameter for parameter in model.parameters() if parameter.ndim > 1]
     biases = [parameter for parameter in model.parameters() if parameter.ndim <= 1]
     groups = [dict(params=weights, weight_decay=decay), dict(params=biases, weight_decay=0.0)]
@@ -138,13 +169,13 @@ def make_optimizer(model, lr, device, ingredients=()):
     return adam(groups, lr, fused=torch.device(device).type in ("cpu", "cuda"))
 
 
-def make_schedule(optimizer, steps):
-    """Return the learning rate's schedule, one cycle in straight lines: up to its peak in a
-    twentieth of the steps, then down to nearly 0 (Smith and Topin 2018, with constant momentum).
+def make_schedule(optimizer, steps, warm_up=0.05):
+    """Return the learning rate's schedule, one cycle in straight lines: up to its peak in that part
+    of the steps, then down to nearly 0 (Smith and Topin 2018, with constant momentum).
 
     OneCycleLR can't be had for every number of steps: with 20 it divides by 0 (torch 2.14).
     """
-    rise = max(1, round(0.05 * steps))
+    rise = max(1, round(warm_up * steps))
     fall = max(steps - rise, 1)
     return LambdaLR(optimizer, lambda step: min((step + 1) / rise, max(steps - step, 0.1) / fall))
 

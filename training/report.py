@@ -49,6 +49,9 @@ def print_result(best, errors, n_test, seconds):
     print(f"best epoch {best['epoch']} (validation loss {best['valid_loss']:.4f}) after "
           f"{seconds:.0f} s; test accuracy {accuracies['upright']:.2f} % "
           f"({n_wrong} of {n_test:,} wrong)", flush=True)
+    if best["valid_accuracy"] < 20:
+        print("this is near chance, 10 %: the network has not learned; a lower --lr may help, and "
+              "so may more --epochs or a higher --limit", flush=True)
     return {"errors": n_wrong, "valid": best["valid_accuracy"], **accuracies}
 
 

@@ -159,7 +159,7 @@ def how_to_resume(args):
     is_found = found and Path(found).parent == python.parent
     words = [python.stem if is_found else utils.short_path(python),
              utils.short_path(utils.ROOT / "train.py"), "--resume", *options,
-             *["--live"] * args.live]
+             *["--live"] * args.live, *["--deterministic"] * ("deterministic" in args)]
     command = subprocess.list2cmdline(words) if os.name == "nt" else " ".join(map(_quote, words))
     return (f"stopped; every finished epoch is in {sibling_path(args.checkpoint, 'last.pth')}: "
             f"{command} continues from there")
