@@ -25,10 +25,9 @@ if __name__ == "__main__":
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the imports without a traceback
 
-import time
-
 import numpy as np
 import torch
+from tqdm import tqdm
 
 import utils
 from figures import draw, page, readings, window
@@ -167,7 +166,7 @@ def check(args, parser):
         args.save = args.save or utils.ASSETS / ("drawing.png" if args.draw else "explain.png")
     for option in ("save", "csv", "export"):
         if path := getattr(args, option):
-            utils.check_file(path, f"--{option}")
+            utils.check_file(path, f"--{option}", make=False)
             if any(would_read(name, path) for name in args.images):
                 raise ValueError(f"argument --{option}: {path} is among the pictures to read, or "
                                  "would be the next time; choose another name and folder")
@@ -254,18 +253,17 @@ def read_all(args, device):
     invert = {"auto": None, "yes": True, "no": False}[args.invert]
     utils.keep_freed_memory()
     sources, shown, rows, status = list(find_sources(args.images)), [], [], 0
-    began = time.monotonic()
+    off = None if len(sources) > 1 else True  # None: off unless stderr is a terminal
     try:
-        for name, source in sources:
-            output.show_progress(len(rows), len(sources), began)
+        for name, source in tqdm(sources, leave=False, disable=off, unit=" pictures"):
             image, reading = read_one(source, model, invert)
             if args.single and not isinstance(reading, PictureError):
                 reading = output.single(reading)
             rows.append(output.as_row(name, reading))
             if (args.save or args.show) and len(shown) < readings.MOST:
                 shown.append((image, reading))
-            output.show_progress(None, len(sources), began)
-            status = tell(name, reading, args.json) or status
+            with tqdm.external_write_mode():
+                status = tell(name, reading, args.json) or status
     except KeyboardInterrupt:
         complain(f"stopped; {len(rows)} of {len(sources)} pictures were read")
         status = 130

@@ -1,26 +1,31 @@
 """Train LeNet-5 on MNIST.
 
-    python train.py                     the default recipe, a minute on two CPU cores
-    python train.py --epochs 5          a short run for the impatient
-    python train.py --recipe classic    the lecture's: Adam, lr 0.001, batch 64, 30 epochs
-    python train.py --seeds 5           seeds 0..4 one after the other, mean and standard deviation
-    python train.py --live              redraw the loss curves after every epoch, in a window if
-                                        there is a display
-    python train.py --mine              train on the pictures in data/mine/0 to 9, too
-    python train.py --resume            continue an interrupted run
-    python train.py --evaluate          score the network on the test set, upright and rotated
-    python train.py --compare A B       draw the curves of two runs, folders in runs/, together
+  python train.py                   the default recipe: a minute on two cores
+  python train.py --epochs 5        a short run for the impatient
+  python train.py --recipe classic  the lecture's: Adam, batch 64, 30 epochs
+  python train.py --seeds 5         seeds 0..4, mean and standard deviation
+  python train.py --live            redraw the loss curves after every epoch
+  python train.py --mine            train on the pictures in data/mine, too
+  python train.py --resume          continue an interrupted run
+  python train.py --evaluate        score the network on the test set
+  python train.py --compare A B     draw the curves of two runs together
 
-A completed run writes the weights of the epoch with the lowest validation loss to Model/LeNet5.pth,
-its epochs to Model/LeNet5.history.csv, and loss curves, confusion matrix, mistakes and distorted
-digits to Assets/. Weights, epochs, settings and results of every run are kept in runs/.
+A completed run writes the weights of the epoch with the lowest validation loss
+to Model/LeNet5.pth, its epochs to Model/LeNet5.history.csv, and loss curves,
+confusion matrix, mistakes and distorted digits to Assets/. Weights, epochs,
+settings and results of every run are kept in runs/.
 """
 
+import importlib.util
 import signal
+import sys
 
-if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-    # Ctrl-C during the imports, which take seconds, ends without a traceback
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+if __name__ == "__main__":
+    if importlib.util.find_spec("torch") is None:
+        sys.exit(f"train.py: {sys.executable} has no torch; the environment's Python has it: "
+                 ".venv/bin/python train.py (README.md says how to make one)")
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the imports without a traceback
 
 import os
 import sys
@@ -126,8 +131,11 @@ def training_process(model, loss_func, optimizer, train_loader, valid_loader, ep
 # --------------------------------------------------------------------------------------------------
 # Command line
 
+STATUS = "exit status: 0 done, 1 it failed, 2 a wrong call, 130 Ctrl-C, 143 terminated"
+
+
 def get_parser():
-    parser = utils.OneLineParser(prog="train.py", description=__doc__)
+    parser = utils.OneLineParser(prog="train.py", description=__doc__, epilog=STATUS)
     add, unset, count = parser.add_argument, argparse.SUPPRESS, utils.number(int, 1)
 
     def of_recipe(what, key):

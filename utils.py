@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import ctypes
+import difflib
 import errno
 import math
 import os
@@ -56,6 +57,10 @@ class OneLineParser(argparse.ArgumentParser):
         super().__init__(*args, allow_abbrev=False, formatter_class=formatter, **kwargs)
 
     def error(self, message):
+        unknown = message.removeprefix("unrecognized arguments: ").split("=")[0].split()[:1]
+        if unknown and message.startswith("unrecognized"):
+            for close in difflib.get_close_matches(unknown[0], self._option_string_actions, 1):
+                message += f"; did you mean {close}?"
         self.exit(2, f"{self.prog}: {one_line(message)} (see --help)\n")
 
 
@@ -155,24 +160,25 @@ def short_path(path):
         return str(path)
 
 
-def check_folder(folder, argument):
-    """Make folder if it isn't there; raise ValueError if files can't be written in it."""
+def check_folder(folder, argument, make=True):
+    """Raise ValueError if files can't be written in folder; make it if it isn't there, or refuse."""
     try:
-        Path(folder).mkdir(parents=True, exist_ok=True)
+        if make:
+            Path(folder).mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         reason = f"can't write in {folder} ({error.strerror})"
         raise ValueError(f"argument {argument}: {reason}") from error
 
 
-def check_file(path, argument):
-    """Make path's folder if it isn't there; raise ValueError if no file can be written at path."""
-    check_folder(path.parent, argument)
+def check_file(path, argument, make=True):
+    """Raise ValueError if no file can be written at path; make its folder, or refuse."""
+    check_folder(path.parent, argument, make)
     if os.path.isdir(path):
         raise ValueError(f"argument {argument}: {path} is a folder")
     target = Path(os.path.realpath(path))
     if target.parent != path.parent.resolve():  # a link
-        check_folder(target.parent, argument)
+        check_folder(target.parent, argument, make)
     try:
         os.path.lexists(target) or target.with_name(target.name + 30 * "x").lstat()
     except FileNotFoundError:

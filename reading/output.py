@@ -3,8 +3,6 @@
 import csv
 import io
 import json
-import sys
-import time
 
 import numpy as np
 
@@ -76,21 +74,6 @@ def as_row(name, reading):
         return name, "", "", "", str(reading)
     sure = reading.probability >= SURE
     return name, reading.text, f"{reading.probability:.6f}", str(sure).lower(), ""
-
-
-def show_progress(done, total, began):
-    """Draw a progress bar with the time left on stderr, if that is a terminal.
-
-    done and total: numbers of pictures; done None wipes the bar away. began: by time.monotonic().
-    """
-    if total == 1 or not sys.stderr.isatty():
-        return
-    bar = ""
-    if done is not None:
-        seconds = (time.monotonic() - began) / max(done, 1) * (total - done)
-        left = f", {seconds:.0f} s left" if done else ""
-        bar = f"{'#' * (30 * done // total):.<30} {done} of {total}{left}"
-    print(f"\r\x1b[K{bar}", end="", file=sys.stderr, flush=True)
 
 
 def as_csv(rows):

@@ -324,3 +324,18 @@ def test_the_oldest_versions_are_the_least_that_are_asked_for():
     asked, oldest = ((utils.ROOT / path).read_text().splitlines() for path in ("requirements.txt", "tests/oldest.txt"))
     least = dict(line.split(">=") for line in asked if line[:1] != "#")
     assert least == dict(line.split("==") for line in oldest if line[:1] != "#")
+
+
+@pytest.mark.parametrize("script", ["train.py", "predict.py"])
+def test_a_python_without_torch_is_one_line_that_names_the_environment(script):
+    """As /usr/bin/python3 is, which a hurried user types."""
+    process = subprocess.run([sys.executable, "-S", "-I", utils.ROOT / script], capture_output=True, text=True)
+    assert process.returncode == 1 and process.stdout == "" and process.stderr.count("\n") == 1
+    assert "has no torch" in process.stderr and f".venv/bin/python {script}" in process.stderr
+
+
+@pytest.mark.parametrize("script", ["train", "predict"])
+def test_help_fits_a_terminal(script, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = {"train": train, "predict": predict}[script].get_parser().format_help().splitlines()
+    assert max(map(len, lines)) <= 80

@@ -308,9 +308,10 @@ def test_a_terminal_gets_a_progress_bar_and_a_pipe_does_not(folder, capsys, monk
     assert predict.main([*names, "--checkpoint", str(network)]) == 0
     assert capsys.readouterr().err == ""
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("TQDM_NCOLS", "80")
     assert predict.main([*names, "--checkpoint", str(network)]) == 0
-    err = capsys.readouterr().err
-    assert "1 of 3, " in err and err.endswith("\r\x1b[K") and "\n" not in err
+    out, err = capsys.readouterr()
+    assert out.count("\n") == 3 and "/3 [" in err and "\n" not in err
 
 
 @pytest.mark.parametrize("p, said", [(1.0, "> 99.9 %"), (0.999955, "> 99.9 %"), (0.99949, "99.9 %"), (0.8, "80.0 %")])
@@ -365,7 +366,10 @@ def test_explain_writes_a_figure_and_keeps_stdout_for_machines(capsys, folder, t
     (["x.png", "--seed", "1"], "no meaning without --multi"), (["--multi", "--seed", "-1"], "--seed: must be in"), (["x.csv", "--json", "--csv", "y.csv"], "table takes no --json"),
     (["--multi", "--json"], "takes no --json"), (["x.csv"], "--csv FILE"), (["-", "-"], "only once"), (["x.png", "--invert", "maybe"], "invalid choice"),
     (["x.png", "--device", "toaster"], "not available"), (["x.png", "--save", "model.py/x.png"], "can't write in model.py"),
-    (["x.png", "--jso"], "unrecognized arguments"),
+    (["x.png", "--jso"], "unrecognized arguments: --jso; did you mean --json?"),
+    (["x.png", "--save", "no/such/folder/x.png"], "can't write in no/such/folder (No such file"),
+    (["x.png", "--csv", "no/such/x.csv"], "can't write in no/such"),
+    (["--export", "no/such/x.html"], "can't write in no/such"),
 ])
 def test_refusals_are_one_line_with_status_2(capsys, arguments, complaint):
     with pytest.raises(SystemExit) as exit:
