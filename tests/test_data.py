@@ -44,6 +44,7 @@ def unpacked(tmp_path_factory):
     return str(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("train", [True, False])
 def test_pixels_and_labels_are_those_of_the_lectures_transforms(unpacked, train):
     images, labels = data.load_mnist(train)

@@ -96,6 +96,7 @@ def test_the_same_threads_give_the_same_weights_and_others_nearly_the_same_loss(
     assert not any(torch.equal(weight, one[1][name]) for name, weight in ours[1].items())
 
 
+@pytest.mark.slow
 def test_an_epoch_by_products_is_an_epoch(training_set):
     images, labels = (part[:1000] for part in training_set)
     ours, theirs = (one_epoch(images, labels, 1, without=("bfloat16", *more))
@@ -130,6 +131,7 @@ def test_what_goes_wrong_in_a_chunk_or_a_batch_stops_the_run(training_set):
                            torch.cat([labels[:-1], torch.tensor([99])]), n_chunks=3)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_takes_as_many_threads_and_ends_in_the_same_weights(
         small_data, tmp_path, monkeypatch, capsys):
     """Whatever the machine would offer it now."""

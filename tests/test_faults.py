@@ -1,6 +1,8 @@
 """No run is lost, and no picture is trusted."""
 
 import contextlib
+import errno
+import itertools
 import os
 import shlex
 import shutil
@@ -126,6 +128,7 @@ def test_resumed_equals_uninterrupted(straight, interrupted, capsys):
     assert "    2  " in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_resuming_a_finished_run_changes_nothing(straight, tmp_path):
     again = shutil.copytree(straight, tmp_path / "again")
     assert train.main(arguments(again, "--resume")) == 0
@@ -173,6 +176,7 @@ def test_a_state_of_another_version_is_refused(interrupted, capsys):
     assert "does not fit this version" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("die_at, epochs", [(3, 1), (8, 3)])
 def test_killed_for_real(straight, start, checkpoint, tmp_path, die_at, epochs):
     """At the worst moments; python tests/survival.py does it twenty times and more, at random ones.
@@ -225,6 +229,7 @@ def test_stopping_is_one_line(heeds_ctrl_c, quick, straight, tmp_path, capsys, n
     assert survival.same(survival.outcome(straight), survival.outcome(folder))
 
 
+@pytest.mark.slow
 def test_what_a_stopped_process_advises_works_when_typed(start, tmp_path):
     process = start(tmp_path, *FEW, "--data-dir", str(utils.DATA.parent / "data"))
     while not (tmp_path / "net.last.pth").exists():
@@ -278,6 +283,7 @@ def interrupt():
     (["--seeds", "2"], 50, "stopped; the files are those of seed 3, which was completed"),
     (["--dry-run"], 1, "stopped"),
 ])
+@pytest.mark.slow
 def test_nothing_is_promised_where_nothing_can_go_on(quick, tmp_path, capsys, more, step, message):
     with at_step(step, interrupt):
         assert train.main(arguments(tmp_path, *FEW, *more)) == 130
@@ -320,6 +326,80 @@ def test_the_replaced_checkpoint_is_kept(quick, checkpoint, tmp_path, capsys):
     assert "not kept, for a better one is" in last and f"{metadata['valid_loss']:.4f} then" in last
 
 
+# The disk
+
+class Disk:
+    """Lets the n-th call of one way to the disk fail: a file's write, an fsync, a rename."""
+
+    def __init__(self, patch, way, number, at):
+        self.calls, self.number, self.at = 0, number, at
+        if way == "write":
+            patch.setattr("builtins.open", self.opening(open))
+        else:
+            patch.setattr(os, way, self.failing(getattr(os, way)))
+
+    def failing(self, function):
+        def call(*args, **kwargs):
+            self.calls += 1
+            if self.calls == self.at:
+                raise OSError(self.number, os.strerror(self.number))
+            return function(*args, **kwargs)
+
+        return call
+
+    def opening(self, function):
+        def call(path, mode="r", *args, **kwargs):
+            file = function(path, mode, *args, **kwargs)
+            is_ours = "w" in mode and str(path).endswith(".tmp")
+            return Writer(file, self.failing(file.write)) if is_ours else file
+
+        return call
+
+
+class Writer:
+    """A file with another write()."""
+
+    def __init__(self, file, write):
+        self.file, self.write = file, write
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.file.close()
+
+    def __getattr__(self, name):
+        return getattr(self.file, name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EINTR])
+@pytest.mark.parametrize("way", ["write", "fsync", "replace"])
+def test_a_fault_on_the_way_to_the_disk_loses_nothing(quick, checkpoint, tmp_path, capsys, way,
+                                                      number):
+    """Each write, fsync and rename of a short run fails once: then there is one line, the network
+    that was there before is there, whole, and so is every file; a new try succeeds."""
+    few = ["--epochs", "2", "--limit", "100", "--batch-size", "50", "--without", "negatives"]
+    for at in itertools.count(1):
+        folder = tmp_path / str(at)
+        folder.mkdir()
+        shutil.copy(checkpoint, folder / "net.pth")
+        with pytest.MonkeyPatch.context() as patch:
+            disk = Disk(patch, way, number, at)
+            status = train.main(arguments(folder, *few))
+        err = capsys.readouterr().err
+        whole = [path for path in folder.rglob("*.pth") if checkpoints.read_file(path)]
+        assert checkpoint.read_bytes() in [path.read_bytes() for path in whole]
+        assert not list(folder.rglob("*.tmp"))
+        if disk.calls < at:
+            assert status == 0 and err == "" and at > 5
+            break
+        assert err.count("\n") == 1 and "could not be written" in err, err
+        assert status == 1 or "the work goes on" in err  # of a table, say
+        assert train.main(arguments(folder, *few)) == 0
+        capsys.readouterr()
+
+
 # Pictures
 
 def test_mutated_pictures_end_in_a_digit_or_one_line(capfd):
@@ -332,6 +412,7 @@ def test_mutated_pictures_end_in_a_digit_or_one_line(capfd):
     assert capfd.readouterr().err == ""
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc says how much memory was used")
 def test_a_hundred_megapixels_fit_into_a_gigabyte(tmp_path):
     page = Image.new("L", (10_000, 10_000), 220)

@@ -95,6 +95,7 @@ def test_static_quantisation_to_8_bits_reads_alike(model, parts):
     assert (digits == labels).float().mean() > 0.97
 
 
+@pytest.mark.slow
 def test_importing_is_quiet_and_leaves_the_heavy_libraries_alone(run):
     code = ("import sys\nfor name in ('model', 'utils', 'train', 'predict'):\n    __import__(name)\n"
             "    print(name, *{'matplotlib', 'torchvision'} & set(sys.modules))\n"

@@ -80,7 +80,9 @@ def test_its_gradients_are_autograds(draw, training_set, name):
     assert products == (name in ("none", "wider", "only logits"))
 
 
-@pytest.mark.parametrize("name", [name for name in EDITS if name != "none"])
+@pytest.mark.parametrize("name", ["ReLU", "dropout", *(
+    pytest.param(name, marks=pytest.mark.slow)
+    for name in EDITS if name not in ("none", "ReLU", "dropout"))])
 def test_it_trains_is_resumed_scored_and_read_with(
         draw, small_data, seven, monkeypatch, tmp_path, capsys, name):
     def stop(history, is_best):

@@ -68,6 +68,7 @@ def which(path):
 LOSSES = st.floats(0.01, 3)
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(shipped=st.one_of(st.none(), st.just("no loss in it"), LOSSES),
        tries=st.lists(st.tuples(st.sampled_from(["stopped", "complete", "resumed"]), LOSSES), min_size=1, max_size=10))
@@ -104,6 +105,7 @@ def test_ten_tries_in_any_order_lose_nothing_that_was_better(tmp_path_factory, v
         assert min(losses[n] for n in there) == min(losses.values())
 
 
+@pytest.mark.slow
 def test_start_stop_start_stop_leaves_the_network_its_history_and_its_pictures(small_data, stop, checkpoint, tmp_path, capsys):
     net = tmp_path / "net.pth"
     net.write_bytes(checkpoint.read_bytes())
@@ -119,6 +121,7 @@ def test_start_stop_start_stop_leaves_the_network_its_history_and_its_pictures(s
     assert [row["epoch"] for row in csv.DictReader(open(tmp_path / "net.last.csv"))] == ["1"]
 
 
+@pytest.mark.slow
 def test_two_runs_in_one_folder_do_not_meet(quick, stop, tmp_path, capsys):
     for seed, name in enumerate(("one.pth", "two.pth")):
         stop(4)
@@ -154,6 +157,7 @@ def test_a_name_that_a_run_uses_or_no_disk_takes_is_refused(capsys, tmp_path, na
     assert exit.value.code == 2 and err.count("\n") == 1 and "argument --checkpoint: " in err
 
 
+@pytest.mark.slow
 def test_a_run_to_last_pth_keeps_its_state_elsewhere(quick, tmp_path, capsys):
     assert train.main(arguments(tmp_path, name="last.pth")) == 0
     assert checkpoints.load_checkpoint(tmp_path / "last.pth")[1]["epoch"] in (1, 2) and (tmp_path / "last.last.pth").exists()
@@ -178,6 +182,7 @@ def test_a_link_stays_one(quick, checkpoint, tmp_path, capsys):
     assert sorted(path.name for path in (tmp_path / "elsewhere").iterdir()) == ["real.pth"]
 
 
+@pytest.mark.slow
 def test_a_link_to_what_is_not_there_yet_is_followed(quick, tmp_path, capsys):
     (tmp_path / "net.pth").symlink_to(tmp_path / "elsewhere" / "real.pth")
     assert train.main(arguments(tmp_path)) == 0
@@ -214,6 +219,7 @@ def test_two_files_that_are_one_lose_nothing(quick, checkpoint, tmp_path, capsys
     assert len((tmp_path / "net.history.csv").read_text().splitlines()) == 3 if how == "hard link" else True
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="no such names")
 def test_a_name_is_shown_on_one_line(small_data, stop, seven, tmp_path, capsys):
     """Of all files that are named while a run is told."""
@@ -243,6 +249,7 @@ def test_a_name_is_shown_on_one_line(small_data, stop, seven, tmp_path, capsys):
     assert "no run to resume" in said("--resume")
 
 
+@pytest.mark.slow
 def test_a_stale_previous_is_not_called_the_one_that_was_there(quick, checkpoint, tmp_path, capsys):
     (tmp_path / "net.previous.pth").write_bytes(checkpoint.read_bytes())
     assert train.main(arguments(tmp_path)) == 0
@@ -250,6 +257,7 @@ def test_a_stale_previous_is_not_called_the_one_that_was_there(quick, checkpoint
     assert (tmp_path / "net.previous.pth").read_bytes() == checkpoint.read_bytes()
 
 
+@pytest.mark.slow
 def test_the_curves_are_those_of_the_network_beside_them(small_data, tmp_path, monkeypatch, capsys):
     titles, save_figure = {}, window.save_figure
 
@@ -262,7 +270,9 @@ def test_the_curves_are_those_of_the_network_beside_them(small_data, tmp_path, m
     assert "seed 0" in titles["loss_curves.png"] and "seed 1" in titles["live.png"]
 
 
-@pytest.mark.parametrize("victims", [("net.last.csv",), ("net.history.csv",), ("mistakes.png", "loss_curves.png"), ("live.png",)])
+@pytest.mark.parametrize("victims", [
+    ("net.last.csv",), *(pytest.param(names, marks=pytest.mark.slow) for names in (
+        ("net.history.csv",), ("mistakes.png", "loss_curves.png"), ("live.png",), ("run.json",)))])
 def test_a_table_or_picture_that_cannot_be_written_is_one_warning(small_data, tmp_path, monkeypatch, capsys, victims):
     """It is open in another program, on Windows."""
     write = utils.write_atomically
@@ -363,7 +373,7 @@ def test_a_run_changes_no_committed_file():
     assert listed.stdout == b""
 
 
-def test_every_run_is_kept_and_can_be_compared(small_data, tmp_path, capsys):
+def test_every_run_is_kept_and_can_be_compared(quick, tmp_path, capsys):
     assert train.main(arguments(tmp_path, "--seeds", "2")) == 0
     table = capsys.readouterr().out.split("upright and rotated")[1].splitlines()[2:4]
     places = sorted((tmp_path / "runs").iterdir())

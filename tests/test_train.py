@@ -165,6 +165,7 @@ def train_a_little(training_set):
     return train_on
 
 
+@pytest.mark.slow
 @hypothesis.settings(max_examples=15, deadline=None, derandomize=True)
 @given(data=st.data(), epochs=st.integers(1, 6), limit=st.integers(1, 300))
 def test_any_short_run_trains(train_a_little, data, epochs, limit):
@@ -173,8 +174,9 @@ def test_any_short_run_trains(train_a_little, data, epochs, limit):
 
 
 @pytest.mark.parametrize("epochs, limit, batch_size", [
-    (5, 2000, 512),  # twenty steps in all: a twentieth of them is one
-    (1, 1, 1), (6, 1, 1), (1, 30, 1), (2, 513, 512), (1, 257, 256)])
+    pytest.param(5, 2000, 512, marks=pytest.mark.slow),  # twenty steps: a twentieth of them is one
+    (20, 2, 2), (1, 1, 1), (6, 1, 1), (1, 30, 1),
+    pytest.param(2, 513, 512, marks=pytest.mark.slow), (1, 257, 256)])
 def test_short_runs_of_awkward_lengths_train(train_a_little, epochs, limit, batch_size):
     train_a_little(epochs, limit, batch_size)
 
@@ -236,7 +238,8 @@ def test_the_same_seed_gives_the_same_weights(small_data, tmp_path, monkeypatch)
     assert not any(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_several_seeds_end_in_their_mean(small_data, tmp_path, capsys):
+def test_several_seeds_end_in_their_mean(small_data, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(report, "write_figures", lambda *_: [])
     arguments = small(tmp_path, "--seeds", "2", "--epochs", "1")
     assert train.main([str(argument) for argument in arguments[1:]]) == 0
     table = capsys.readouterr().out.split("accuracy in %: ")[1].splitlines()[1:]
@@ -255,6 +258,7 @@ def test_on_a_gpu(small_data, tmp_path, monkeypatch, name):
     assert checkpoints.load_checkpoint(tmp_path / "out" / "net.pth")[0].classifier[0].weight.device.type == "cpu"
 
 
+@pytest.mark.slow
 def test_live_redraws_the_curves_after_each_epoch(small_data, tmp_path, monkeypatch):
     drawn, save_figure = [], window.save_figure
 
@@ -281,6 +285,7 @@ def test_evaluate_says_what_training_said(trained, small_data, capsys):
     assert "+-45" in again and "digit 9" in again and "calibration error" in again
 
 
+@pytest.mark.slow
 def test_dry_run_leaves_no_trace(run):
     def state():
         folders = utils.SHIPPED.parent, utils.ASSETS, utils.ROOT
@@ -334,7 +339,8 @@ def test_failed_work_is_one_line_with_status_1(capsys, tmp_path):
     assert out == "" and err == f"train.py: {tmp_path / 'nothing.pth'}: no such checkpoint; python train.py makes one\n"
 
 
-def test_a_run_that_learned_nothing_says_so(small_data, tmp_path, capsys):
+def test_a_run_that_learned_nothing_says_so(small_data, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(report, "write_figures", lambda *_: [])
     few = ["--epochs", "1", "--limit", "100", "--batch-size", "100", "--lr", "1e-9"]
     where = ["--checkpoint", str(tmp_path / "net.pth"), "--without", "schedule"]
     assert train.main([*few, *where]) == 0

@@ -76,7 +76,8 @@ def prepare(settings, train_set, device, own=None, loss_func=None):
     if on_cpu:
         size, (images, targets) = settings["batch_size"], train_loader.dataset.tensors
         n_chunks = fast_cpu.count_chunks(torch.get_num_threads(), size)
-        few = utils.standardise(images[:size].float() / 255), targets[:size]
+        n = min(size, 64 * n_chunks)
+        few = utils.standardise(images[:n].float() / 255), targets[:n]
         gradients, im2col = fast_cpu.choose(
             model, loss_func or nn.CrossEntropyLoss(), *few, n_chunks, "im2col" in ingredients,
             in_bfloat16(ingredients, device))
