@@ -29,7 +29,6 @@ if __name__ == "__main__":
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the imports without a traceback
 
 import os
-import sys
 
 if __name__ == "__main__" and "--deterministic" in sys.argv:  # what torch reads when imported
     os.environ |= dict(ATEN_CPU_CAPABILITY="default", MKL_CBWR="COMPATIBLE",
@@ -227,28 +226,6 @@ def check(args):
     return settings, utils.pick_device(device)
 
 
-def check_resume(args, settings, saved):
-    """Raise ValueError, naming them, if settings that were asked for contradict the saved ones; but
-    more epochs extend a run whose learning rate is constant."""
-    asked = [key for key in SETTINGS if key in args]
-    if "epochs" in asked and settings["epochs"] > saved["epochs"]:
-        if "schedule" in saved["ingredients"]:
-            raise ValueError("argument --resume: the run can't be extended, since its learning "
-                             f"rate is scheduled over {saved['epochs']} epochs; start a new run "
-                             f"with --epochs {settings['epochs']}")
-        saved["epochs"] = settings["epochs"]
-    wanted = [key for key in settings if key in asked or "without" in asked and key == "ingredients"
-              or any(each.startswith(f"{key}=") for each in getattr(args, "set", []))]
-    other = [f"{key} {saved.get(key)}, not {settings[key]}" for key in sorted(wanted)
-             if settings[key] != saved.get(key)]
-    if "deterministic" in saved and "deterministic" not in asked:
-        other.append("--deterministic")
-    if args.mine and "mine" not in saved:
-        other.append("no pictures of your own")
-    if other:
-        raise ValueError(f"argument --resume: the interrupted run has {'; '.join(other)}")
-
-
 def main(argv=None):
     """Run the command line argv; return the exit status."""
     parser = get_parser()
@@ -257,7 +234,7 @@ def main(argv=None):
         settings, device = check(args)
         state = runs.load_state(args.checkpoint) if args.resume else None
         if state is not None:
-            check_resume(args, settings, state["settings"])
+            runs.check_resume(args, SETTINGS, settings, state["settings"])
             settings = settings | state["settings"]
         is_mine = args.mine or "mine" in settings
         pictures = runs.load_own_pictures(args.data_dir / "mine", settings) if is_mine else []

@@ -45,7 +45,7 @@ def outcome(module, arguments, work):
         for name in work:
             patch.setattr(runs if module is train else module, name, lambda *args, name=name: called.append((name, args)))
         for check in ("utils.check_folder", "utils.check_file", "training.files.check_name"):  # no folders with funny names
-            patch.setattr(check, lambda *args: None)
+            patch.setattr(check, lambda *args, **kwargs: None)
         patch.setattr("training.files.lock_folder", contextlib.nullcontext)
         patch.setattr("training.report.compare", lambda *args: called.append(("compare", args)))
         patch.setattr("training.runs.load_state", lambda checkpoint: None)

@@ -169,6 +169,28 @@ def load_state(checkpoint):
     return state
 
 
+def check_resume(args, options, settings, saved):
+    """Raise ValueError, naming them, if settings that were asked for, by the named options,
+    contradict the saved ones; but more epochs extend a run whose learning rate is constant."""
+    asked = [key for key in options if key in args]
+    if "epochs" in asked and settings["epochs"] > saved["epochs"]:
+        if "schedule" in saved["ingredients"]:
+            raise ValueError("argument --resume: the run can't be extended, since its learning "
+                             f"rate is scheduled over {saved['epochs']} epochs; start a new run "
+                             f"with --epochs {settings['epochs']}")
+        saved["epochs"] = settings["epochs"]
+    wanted = [key for key in settings if key in asked or "without" in asked and key == "ingredients"
+              or any(each.startswith(f"{key}=") for each in getattr(args, "set", []))]
+    other = [f"{key} {saved.get(key)}, not {settings[key]}" for key in sorted(wanted)
+             if settings[key] != saved.get(key)]
+    if "deterministic" in saved and "deterministic" not in asked:
+        other.append("--deterministic")
+    if args.mine and "mine" not in saved:
+        other.append("no pictures of your own")
+    if other:
+        raise ValueError(f"argument --resume: the interrupted run has {'; '.join(other)}")
+
+
 def how_to_resume(args):
     """Return what to say when a run is stopped that can be resumed: where it is, and the command as
     it has to be typed here."""
