@@ -54,8 +54,8 @@ def round_weights(model):
         with torch.inference_mode():
             same = torch.allclose(model(x)[0], forward(layers, x), atol=1e-3, rtol=1e-3)
     if not same:
-        raise LeNetError("--export to a page takes LeNet-5 as model.py has it: tanh, averages, 6, 16, "
-                         "120, 84 and 10 maps and units; this network is another one")
+        raise LeNetError("--export to a page takes LeNet-5 alone: tanh, averages, 6, 16, 120, 84 and 10 "
+                         "maps and units; this network is another one")
     return {name: tuple(tensor.half() for tensor in pair) for name, pair in layers.items()}
 
 
