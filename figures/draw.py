@@ -56,13 +56,9 @@ class Window:
         self.redraw = quick_redraw(self.figure, self.parts, self.show_what_was_read)
         for kind in ("button_press", "motion_notify", "button_release", "key_press"):
             self.figure.canvas.mpl_connect(f"{kind}_event", getattr(self, kind))
-        self.keys = {
-            "c": ("Clear", self.clear),
-            "u": ("Undo", self.undo),
-            "e": ("Eraser", self.change_pen),
-            "s": ("Save", lambda: self.update(drawing.write(self.drawing, self.save))),
-            "q": ("Quit", lambda: close(self.figure)),
-        }
+        self.keys = {"c": ("Clear", self.clear), "u": ("Undo", self.undo),
+                     "e": ("Eraser", self.change_pen), "s": ("Save", self.write),
+                     "q": ("Quit", lambda: close(self.figure))}
         add_buttons(self.figure, self.keys)
         self.update()
 
@@ -96,6 +92,9 @@ class Window:
 
     def clear(self):
         self.forget(0)
+
+    def write(self):
+        self.update(drawing.write(self.drawing, self.save))
 
     def undo(self):
         if self.kept is None:
@@ -178,9 +177,8 @@ def lay_out():
     for ax in (canvas, seen):
         ax.set(xticks=[], yticks=[])
     parts = SimpleNamespace(
-        page=canvas.imshow(
-            colour(drawing.Drawing().page), extent=(0, CANVAS, CANVAS, 0), interpolation="nearest"
-        ),
+        page=canvas.imshow(colour(drawing.Drawing().page), extent=(0, CANVAS, CANVAS, 0),
+                           interpolation="nearest"),
         line=canvas.add_line(Line2D([], [], solid_capstyle="round", animated=True)),
         hint=canvas.text(CANVAS / 2, 24, "draw here", ha="center", color=plots.PALE, fontsize=12),
         inside=seen.imshow(np.zeros((28, 28)), cmap="gray", vmin=0, vmax=255),
@@ -189,8 +187,7 @@ def lay_out():
         note=figure.text(0.45, 0.06, "", va="center", color=plots.INK, fontsize=9, wrap=True),
         marks=[],  # round each digit, of several
         frames=[*canvas.spines.values()],
-        axes=[*seen.spines.values(), chart.spines["left"]],
-    )
+        axes=[*seen.spines.values(), chart.spines["left"]])
     canvas.set(xlim=(0, CANVAS), ylim=(CANVAS, 0))  # whatever is drawn on it
     seen.set_title("what the network sees", fontsize=10)
     chart.set_xlabel("probability (%)")

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 import utils
-from figures import plots
+from figures import layers, plots
 from reading.image import to_array
 from reading.output import say, told
 from reading.reader import most_prominent
@@ -45,13 +45,15 @@ def plot_random(images, labels, probabilities):
 def explain(array, reading, model):
     """Return a Figure of a picture, float (H, W, C), on its way through every layer of model."""
     main = most_prominent(reading.digits)
-    layers, probabilities = watch(model, main.view)
+    activations, probabilities = watch(model, main.view)
     heading = f"{say(reading)}: from the picture to the reading, through every layer"
     if len(reading.digits) > 1:
         heading = f"The most prominent digit of {say(reading)} on its way through every layer"
     if np.abs(probabilities - main.probabilities).max() > 0.001:
         heading = f"One of two views of the picture; the mean of both is read as {say(reading)}"
-    return plots.plot_layers(array, main.box, layers, probabilities, heading)
+    steps = {name: kind for name, _, kind, _ in plots.trace_stages(model)}
+    return layers.plot_layers(array, main.box, activations, probabilities, heading,
+                              steps)
 
 
 @torch.inference_mode()
@@ -61,10 +63,10 @@ def watch(model, view):
     The stages are utils.name_stages()'s, with their activation: C1, S2, C3, S4, C5, F6 in LeNet-5,
     float arrays without a batch's dimension, and before them Input, uint8 (32, 32).
     """
-    stages, layers = utils.name_stages(model), {}
+    stages, found = utils.name_stages(model), {}
 
     def keep(name):
-        return lambda module, inputs, result: layers.update({name: result[0].cpu().numpy()})
+        return lambda module, inputs, result: found.update({name: result[0].cpu().numpy()})
 
     hooks = [module.register_forward_hook(keep(name)) for name, module in stages.items()]
     try:
@@ -73,6 +75,6 @@ def watch(model, view):
     finally:
         for hook in hooks:
             hook.remove()
-    layers.pop("output", None)
+    found.pop("output", None)
     seen = utils.resize(torch.from_numpy(view[None]))[0, 0].numpy()
-    return {"Input": seen} | layers, probabilities
+    return {"Input": seen} | found, probabilities

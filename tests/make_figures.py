@@ -9,7 +9,6 @@ The pictures come from MNIST's validation digits, some by the generator in pictu
 """
 
 import io
-import itertools
 import sys
 import tempfile
 from pathlib import Path
@@ -29,12 +28,14 @@ from reading import binarize, candidates as proposals  # noqa: E402
 from reading.image import PictureError, to_array  # noqa: E402
 from reading.reader import most_prominent  # noqa: E402
 import pictures  # noqa: E402
-from figures import plots, window  # noqa: E402
+import make_film  # noqa: E402
+from figures import plots, readings, window  # noqa: E402
 import predict  # noqa: E402
-from training import recipes  # noqa: E402
-from training import report  # noqa: E402
 import train  # noqa: E402
 import utils  # noqa: E402
+
+
+ASSETS = utils.ASSETS / "readme"
 
 
 def difficult():
@@ -124,20 +125,17 @@ def plot_chain(photo, model):
              ("4  above half of full ink;\npieces that may be a digit", mask, dict(cmap="gray")),
              ("5  20x20, centre of mass\nin the middle of 28x28", candidates.views[main], dict(cmap="gray")),
              ("6  resized to 32x32:\nLeNet-5's input", utils.resize(torch.from_numpy(main_digit.view[None]))[0, 0], dict(cmap="gray"))]
-    figure = Figure(figsize=(9.4, 5.6), layout="constrained")
-    grid = figure.subplots(2, 4)
-    places = [grid[0, 0], grid[0, 1], grid[0, 2], grid[0, 3], grid[1, 0], grid[1, 1]]
-    for ax, (name, array, options) in zip(places, steps):
+    figure = Figure(figsize=(9.4, 5.3), layout="constrained")
+    grid = figure.subplots(2, 4, width_ratios=[1, 1, 1, 1])
+    for ax, (name, array, options) in zip(grid.flat, steps):
         ax.imshow(np.clip(array, 0, 1) if array.ndim == 3 else array, **options)
         ax.set_title(name, fontsize=10)
         ax.axis("off")
-    bars = figure.add_subplot(grid[1, 2].get_gridspec()[1, 2:])
-    for ax in grid[1, 2:]:
-        ax.remove()
-    bars.bar(range(10), 100 * main_digit.probabilities, color=plots.INK, label=f"LeNet-5 says {predict.say(reading)}")
-    bars.set(xticks=range(10), xlabel="digit", ylabel="probability (%)", ylim=(0, 130), yticks=range(0, 101, 20), title="7  the reading")
-    bars.legend(loc="upper left")
-    figure.suptitle("From a photograph to LeNet-5's input", fontsize=12)
+    plots.plot_bars(grid[1, 2], main_digit.probabilities)
+    grid[1, 2].set_title(f"7  the reading:\n{predict.say(reading)}", fontsize=10)
+    grid[1, 2].set(xlabel="probability (%)", ylabel="digit", box_aspect=1)
+    grid[1, 3].axis("off")
+    figure.suptitle("From a photograph to LeNet-5's reading", fontsize=12)
     return figure
 
 
@@ -201,14 +199,40 @@ def plot_lesson(images, before, after):
 
     figure = Figure(figsize=(9.4, 2.5))
     figure.suptitle("One hand's 4s, none of them trained on: read before, and after 50 others with train.py --mine", fontsize=12)
-    for i, (image, *readings) in enumerate(zip(images, before, after)):
+    for i, (image, *said_of) in enumerate(zip(images, before, after)):
         ax = figure.add_axes((0.01 + 0.164 * i, 0.24, 0.15, 0.6), anchor="S", xticks=[], yticks=[])
         ax.imshow(plots.as_rgb(to_array(image)))
-        for y, name, reading in zip((0.20, 0.10), ("before: ", "after: "), readings):
+        for y, name, reading in zip((0.20, 0.10), ("before: ", "after: "), said_of):
             said = "nothing" if isinstance(reading, PictureError) else predict.say(reading)
             figure.text(0.085 + 0.164 * i, y, name + said, ha="center", va="top", fontsize=10,
                         color=plots.INK if said.startswith("4") else plots.WRONG)
     return figure
+
+
+def show_pages(model, folder):
+    """Draw two made-up pages of numbers into folder: the first that is read correctly and surely,
+    number.png, and the first that is misread, misread.png, with what is written there."""
+    wanted = {"number", "misread"}
+    for seed in range(100):
+        (page,), (truth,) = pictures.make_numbers(pages.page, 1, seed=seed)
+        file = io.BytesIO()
+        page.convert("RGB").save(file, "JPEG", quality=85)
+        image, reading = predict.read_one(file, model)
+        if isinstance(reading, PictureError) or len(reading.text.split()) < 3:
+            continue
+        right = reading.text == truth
+        name = "number" if right else "misread"
+        if name not in wanted or right and reading.probability < 0.95:
+            continue
+        wanted.remove(name)
+        (folder / f"{name}.jpg").write_bytes(file.getvalue())
+        figure = readings.plot([(image, reading)])
+        if not right:
+            written = " / ".join(truth.split())
+            figure.axes[0].set_title(f"read: {predict.say(reading)}\nwritten: {written}", fontsize=12)
+        window.save_figure(figure, folder / f"{name}.png")
+        if not wanted:
+            return
 
 
 def learn_a_hand(path):
@@ -222,129 +246,26 @@ def learn_a_hand(path):
         train.main(["--mine", "--data-dir", str(data), "--checkpoint", str(net), "--assets-dir", folder])
         images = hand.fours(200, seed=4)
         before, after = (predict.predict_images(images, checkpoint=checkpoint) for checkpoint in (utils.SHIPPED, net))
-    for name, readings in ("before", before), ("after", after):
-        print(name, sum(getattr(reading, "text", None) == "4" for reading in readings), "of", len(images))
+    for name, results in ("before", before), ("after", after):
+        print(name, sum(getattr(reading, "text", None) == "4" for reading in results), "of", len(images))
     window.save_figure(plot_lesson(images[:6], before, after), path)
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# A run to watch
-
-def watch(train_set, valid_set, epochs=8, stops=(5, 10, 20, 40, 80), seed=0):
-    """Train with the default recipe; yield (heading, probabilities of valid_set's images, float (N, 10)).
-
-    First untrained, then after each number of batches in stops, then after each epoch.
-    """
-    settings = dict(recipes.RECIPES["modern"], epochs=epochs, seed=seed)
-    model, optimizer, loader, extras = recipes.prepare(settings, train_set, "cpu")
-
-    def look():
-        return predict.read_inputs(model.eval(), valid_set[0])
-
-    yield "untrained", look()
-    for epoch in range(1, epochs + 1):
-        batches = iter(loader)
-        marks = [mark for mark in stops if mark < len(loader)] if epoch == 1 else []
-        for done, mark in itertools.pairwise([0, *marks, len(loader)]):
-            train.train(list(itertools.islice(batches, mark - done)), model, torch.nn.CrossEntropyLoss(), optimizer, "cpu",
-                        **extras)
-            yield f"after epoch {epoch}" if mark == len(loader) else f"after {mark} of {len(loader)} batches", look()
-
-
-def choose(probabilities, labels):
-    """Return indices of 20 images: of each digit the first, then of each the one that came right after most errors.
-
-    probabilities: a list of float (N, 10), one for each frame. The second is right in the last frame, and wrong in as
-    many others as any such image; the first of several.
-    """
-    right = torch.stack([p.argmax(1) == labels for p in probabilities])
-    errors = torch.where(right[-1], (~right).sum(0), -1)
-    of_digit = [(labels == digit).nonzero().flatten() for digit in range(10)]
-    return [index[0].item() for index in of_digit] + [index[errors[index].argmax()].item() for index in of_digit]
-
-
-def plot_frame(images, labels, probabilities, heading):
-    """Return a Figure: images in rows of ten, over each what was read, in red if wrong, under each all ten probabilities.
-
-    images: uint8 (N, 1, 32, 32). Everything has a fixed place, so that nothing but what changed moves in a film.
-    """
-    from matplotlib.figure import Figure
-
-    wide, high, rows = 38, 66, -(-len(images) // 10)  # of a cell, in pixels of the digit
-    figure = Figure(figsize=(9.4, 9.4 * (high * rows + 22) / (10 * wide)))
-    ax = figure.add_axes((0, 0, 1, 1))
-    ax.set(xlim=(0, 10 * wide), ylim=(high * rows, -22))
-    ax.axis("off")
-    ax.text(5 * wide, -8, heading, ha="center", va="center", fontsize=13, color=plots.INK)
-    for i, (image, label, p) in enumerate(zip(images, labels.tolist(), probabilities)):
-        x, y = wide * (i % 10) + 3, high * (i // 10)
-        digit = p.argmax().item()
-        colour = plots.INK if digit == label else plots.WRONG
-        ax.text(x + 16, y + 5, f"{digit} ({100 * p[digit]:.0f} %)", ha="center", va="center", fontsize=10, color=colour)
-        ax.imshow(image[0].numpy(), cmap="gray", vmin=0, vmax=255, extent=(x, x + 32, y + 42, y + 10))
-        ax.plot((x, x + 32), (y + 57, y + 57), color=plots.PALE, linewidth=0.8)
-        colours = [colour if k == digit else plots.PALE for k in range(10)]
-        ax.bar(x + 1.6 + 3.2 * np.arange(10), -13 * p.numpy(), 2.6, bottom=y + 57, color=colours)
-        ax.text(x + 1.6, y + 58, "0", ha="center", va="top", fontsize=7, color=plots.INK)
-        ax.text(x + 30.4, y + 58, "9", ha="center", va="top", fontsize=7, color=plots.INK)
-    ax.set_aspect("equal")
-    return figure
-
-
-def save_gif(figures, path, milliseconds=800):
-    """Write figures to path as a film that starts again at its end; the first and the last one stay longer."""
-    from matplotlib.colors import to_rgb
-
-    frames = []
-    for figure in figures:
-        file = io.BytesIO()
-        figure.savefig(file, dpi=100)
-        frames.append(Image.open(file).convert("RGB"))
-    # All share one palette, so that nothing flickers: greys, and the few colours that plot_frame draws with, thinned out.
-    greys = [(255 * i // 31,) * 3 for i in range(32)]
-    colours = [to_rgb(name) for name in (plots.INK, plots.WRONG, plots.PALE)]
-    tints = [[round(255 - (1 - c) * 255 * i / 8) for c in colour] for colour in colours for i in range(1, 9)]
-    palette = Image.new("P", (1, 1))
-    palette.putpalette([value for colour in [*greys, *tints] for value in colour])
-    frames = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
-    durations = [milliseconds] * len(frames)
-    durations[0], durations[-1] = 2 * milliseconds, 5 * milliseconds
-    file = io.BytesIO()
-    frames[0].save(file, "GIF", save_all=True, append_images=frames[1:], duration=durations, loop=0)
-    utils.write_atomically(path, lambda target: target.write(file.getvalue()))
-
-
-def film(train_set, valid_set, path, **options):
-    """Train as watch() does, write the film to path and return its headings."""
-    headings, probabilities = zip(*watch(train_set, valid_set, **options))
-    images, labels = valid_set
-    shown = choose(probabilities, labels)
-    figures = []
-    for heading, p in zip(headings, probabilities):
-        right = (p.argmax(1) == labels).float().mean().item()
-        figures.append(plot_frame(images[shown], labels[shown], p[shown],
-                                  f"{heading}: {report.percent(right)} of {len(labels):,} validation digits read rightly"))
-    save_gif(figures, path)
-    return headings
 
 
 if __name__ == "__main__":
     if sys.argv[1:] == ["gif"]:
         train_set, valid_set, _ = data.load_data(utils.DATA, "cpu")
-        film(train_set, valid_set, utils.ASSETS / "readme" / "training.gif")
+        make_film.film(train_set, valid_set, ASSETS / "training.gif")
     elif sys.argv[1:] == ["mine"]:
-        learn_a_hand(utils.ASSETS / "readme" / "mine.png")
+        learn_a_hand(ASSETS / "mine.png")
     else:
         model, _ = checkpoints.load_checkpoint(utils.SHIPPED)
-        window.save_figure(plots.plot_architecture(model), utils.ASSETS / "readme" / "architecture.png")
-        window.save_figure(plot_predictions(model), utils.ASSETS / "readme" / "predictions.png")
-        (utils.ASSETS / "readme" / "photo.jpg").write_bytes(take_photograph())
-        photo = Image.open(utils.ASSETS / "readme" / "photo.jpg")
-        window.save_figure(plot_chain(photo, model), utils.ASSETS / "readme" / "chain.png")
-        predict.single_predict(utils.ASSETS / "readme" / "photo.jpg", model=model, save=utils.ASSETS / "readme" / "explain.png", explain=True)
-        (page,), _ = pictures.make_numbers(pages.page, 1, seed=4)
-        page.convert("RGB").save(utils.ASSETS / "readme" / "number.jpg", quality=85)
-        predict.single_predict(utils.ASSETS / "readme" / "number.jpg", model=model, save=utils.ASSETS / "readme" / "number.png")
-        window.save_figure(draw_seven(model), utils.ASSETS / "readme" / "draw.png")
+        window.save_figure(plots.plot_architecture(model), ASSETS / "architecture.png")
+        window.save_figure(plot_predictions(model), ASSETS / "predictions.png")
+        (ASSETS / "photo.jpg").write_bytes(take_photograph())
+        photo = Image.open(ASSETS / "photo.jpg")
+        window.save_figure(plot_chain(photo, model), ASSETS / "chain.png")
+        predict.single_predict(ASSETS / "photo.jpg", model=model, save=ASSETS / "explain.png", explain=True)
+        show_pages(model, ASSETS)
+        window.save_figure(draw_seven(model), ASSETS / "draw.png")
         images, labels = data.split_validation(*data.load_mnist(train=True))[1]
-        window.save_figure(plot_filters(model, images[labels == 0][0]), utils.ASSETS / "readme" / "filters.png")
+        window.save_figure(plot_filters(model, images[labels == 0][0]), ASSETS / "filters.png")

@@ -10,6 +10,8 @@ import utils
 from training import files
 from training.augment import make_augment, random_rotation
 from training.data import Batches
+from training.negatives import make_negatives
+from training.styles import other_styles
 from training.fast_cpu import count_chunks
 from utils import LeNetError
 
@@ -144,7 +146,9 @@ def plot_history(history, settings, figure=None):
     keys = "train_loss", "valid_loss", "valid_accuracy"
     columns = [[row[key] for row in history] for key in keys]
     title = f"LeNet-5 on MNIST, {settings['recipe']} recipe, seed {settings['seed']}"
-    return plots.plot_losses(*columns, title, figure)
+    note = "Training loss is measured while training, on distorted images and on negatives."
+    return plots.plot_losses(*columns, title, figure, settings["epochs"],
+                             note if make_augment(settings["ingredients"]) else "")
 
 
 def make_watch(settings, path):
@@ -195,15 +199,28 @@ def write_figures(model, history, train_set, test_set, device, assets, settings)
 
 
 def plot_augmentation(train_set, augment, settings):
-    """Return a figure of a digit of each class and of what the network sees of it."""
-    images, labels = train_set
-    digits = torch.stack([images[labels == digit][0] for digit in labels.unique()]).cpu()
+    """Return a figure of a digit of each class, of what the network sees of it, of ones and sevens
+    in another style, and of negatives."""
+    (images, labels), ingredients = (part.cpu() for part in train_set), settings["ingredients"]
+    digits = torch.stack([images[labels == digit][0] for digit in labels.unique()])
     batch = digits.repeat(24, 1, 1, 1).float() / 255  # a quarter of them thicker, one thinner
-    distorted = augment(batch, torch.Generator().manual_seed(0)).view(24, *digits.shape)
-    is_changed = "stroke-thickness" in settings["ingredients"]
-    names = ["thicker", "thinner", "as is", "as is"] if is_changed else [""] * 4
-    return plots.plot_rows([digits, *distorted[[0, 6, 12, 18]]], ["MNIST", *names],
-                           "Training digits, and what the network sees of them in four epochs")
+    generator, n = torch.Generator().manual_seed(0), len(digits)
+    distorted = augment(batch, generator).view(24, *digits.shape)
+    is_changed = "stroke-thickness" in ingredients
+    names = ["MNIST"] + (["thicker", "thinner", "as is", "as is"] if is_changed else [""] * 4)
+    rows = [digits, *distorted[[0, 6, 12, 18]]]
+    few = images[:1000], labels[:1000]
+    if "styles" in ingredients:
+        index, others = other_styles(*few, generator)
+        order = few[1][index].argsort(stable=True)  # the ones, then the sevens
+        rows.append(others[order[torch.linspace(0, len(order) - 1, n).long()]])
+        names.append("styles")
+    if "negatives" in ingredients:
+        negatives = make_negatives(*few, 1000, 1, generator)
+        rows.append(negatives[torch.linspace(0, len(negatives) - 1, n).long()])
+        names.append("negatives")
+    return plots.plot_rows(rows, names, "Training digits and what the network sees of them in four "
+                           "epochs; other styles; what is no digit")
 
 
 def compare(places, path):
