@@ -5,6 +5,7 @@ can fail.
 """
 
 import contextlib
+import io
 from pathlib import Path
 
 import utils
@@ -20,38 +21,55 @@ def save_figure(figure, path):
     utils.write_atomically(path, lambda file: figure.savefig(file, format=kind, dpi=100))
 
 
-# matplotlib's backends that open no window; Jupyter's is recognized by its name, "inline"
+# matplotlib's backends that open no window
 WITHOUT_WINDOWS = ("agg", "cairo", "pdf", "pgf", "ps", "svg", "template")
 
 
 def open_window(figure, own_keys=False, wait=True):
-    """Show figure in a window and wait until it is closed. Raises LeNetError if none can be opened.
+    """Show figure in a window and wait until it is closed; in a notebook, below the cell.
 
     own_keys: the figure answers the keys itself, so it gets neither matplotlib's keys (s, c, q ...)
     nor the toolbar. wait: False returns at once; the window is drawn while the program handles
-    events.
+    events. Raises LeNetError if no window can be opened.
     """
     import matplotlib.pyplot as plt
 
+    inline = "inline" in plt.get_backend()  # a notebook's
+    if inline and wait and not own_keys:
+        return show_in_notebook(figure)
     try:
         with plt.rc_context({"toolbar": "None"} if own_keys else {}):
             _give_to_pyplot(figure)
-        backend = plt.get_backend().lower()
-        usable = backend not in WITHOUT_WINDOWS and "inline" not in backend
-    except (
-        Exception
-    ):  # each toolkit has its own way of saying that it is missing, or has no display
+        usable = not inline and plt.get_backend().lower() not in WITHOUT_WINDOWS
+    except Exception:  # each toolkit says in its own way that it is missing or has no display
         usable = False
     if not usable:
         plt.close(figure)
-        raise LeNetError(
-            "no window can be opened here: it takes a display and a toolkit (pip install "
-            "PyQt6), or a browser (pip install tornado, and set MPLBACKEND=WebAgg)"
-        )
+        raise LeNetError("no window can be opened here: it takes a display and a toolkit (pip "
+                         "install PyQt6), or a browser (pip install tornado, and set "
+                         "MPLBACKEND=WebAgg)")
     if own_keys:
         figure.canvas.mpl_disconnect(figure.canvas.manager.key_press_handler_id)
     with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C in the terminal closes the window too
         plt.show(block=wait)
+
+
+def wait_for_windows():
+    """Wait until the windows that open_window() opened are closed, if any are open."""
+    import matplotlib.pyplot as plt
+
+    if plt.get_fignums():
+        with contextlib.suppress(KeyboardInterrupt):
+            plt.show(block=True)
+
+
+def show_in_notebook(figure):
+    """Show figure below the cell of a notebook that is running."""
+    from IPython.display import Image, display
+
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=100)
+    display(Image(file.getvalue()))
 
 
 def _give_to_pyplot(figure):

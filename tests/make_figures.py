@@ -1,13 +1,16 @@
-"""Make the README's figures that no run of train.py draws.
+"""Make the README's figures, in Assets/readme.
 
-    python tests/make_figures.py        the network, and what it makes of pictures: Assets/readme/architecture.png, predictions.png,
-                                   photo.jpg, chain.png, explain.png, number.jpg, number.png, filters.png, draw.png
-    python tests/make_figures.py mine   trains with fifty pictures of a made-up hand, two minutes: Assets/readme/mine.png
-    python tests/make_figures.py gif    trains for eight epochs, half a minute, and writes Assets/readme/training.gif
+    python tests/make_figures.py        all but the following: what the shipped network is, learnt
+                                        from and makes of pictures
+    python tests/make_figures.py mine   trains with fifty pictures of a made-up hand, two minutes:
+                                        mine.png
+    python tests/make_figures.py gif    trains for eight epochs, half a minute: training.gif
 
-The pictures come from MNIST's validation digits, some by the generator in pictures.py, so anybody gets the same ones.
+The pictures come from MNIST's validation digits, some by the generator in pictures.py, so anybody
+gets the same ones.
 """
 
+import csv
 import io
 import sys
 import tempfile
@@ -22,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from figures import draw  # noqa: E402
 import hand  # noqa: E402
 from training import checkpoints  # noqa: E402
-from training import data  # noqa: E402
+from training import data, report  # noqa: E402
 import pages  # noqa: E402
 from reading import binarize, candidates as proposals  # noqa: E402
 from reading.image import PictureError, to_array  # noqa: E402
@@ -39,7 +42,8 @@ ASSETS = utils.ASSETS / "readme"
 
 
 def difficult():
-    """Return [(name, PIL image, digit)]: one picture for each way in which real pictures are difficult."""
+    """Return [(name, PIL image, digit)]: one picture for each way in which real pictures are
+    difficult."""
     digits, labels = pictures.digits(40, seed=5)
     rng = np.random.default_rng(7)
 
@@ -58,41 +62,67 @@ def difficult():
 
     def tilted(digit, rng):
         ink = pictures.tight(pictures.rotate(pictures.enlarge(digit, 120), 32))
-        return pictures.shoot(pictures.place(ink, rng, 190, 230), rng, np.array([0.9, 0.9, 0.88]), np.array([0.1, 0.1, 0.2]))
+        return pictures.shoot(
+            pictures.place(ink, rng, 190, 230),
+            rng,
+            np.array([0.9, 0.9, 0.88]),
+            np.array([0.1, 0.1, 0.2]),
+        )
 
     def shadow(digit, rng):
         ink = pictures.place(pictures.enlarge(digit, 130), rng, 190, 240)
-        photo = np.asarray(pictures.shoot(ink, rng, np.array([0.95, 0.93, 0.9]), np.array([0.1, 0.1, 0.15])), dtype=np.float32)
+        photo = np.asarray(
+            pictures.shoot(ink, rng, np.array([0.95, 0.93, 0.9]), np.array([0.1, 0.1, 0.15])),
+            dtype=np.float32,
+        )
         y, x = np.mgrid[-1:1:190j, -1:1:240j]
-        return pictures.to_image(photo / 255 * (1 - 0.4 / (1 + np.exp(-12 * (x + 0.5 * y))))[..., None])
+        return pictures.to_image(
+            photo / 255 * (1 - 0.4 / (1 + np.exp(-12 * (x + 0.5 * y))))[..., None]
+        )
 
-    kinds = {"blue on yellow": yellow, "red on green, equally light": red_on_green, "tilted by 32 degrees": tilted,
-             "half in a shadow": shadow, "ruled paper": pictures.ruled, "ballpoint": pictures.ballpoint,
-             "paint program": pictures.paint, "transparent, white ink": transparent,
-             "table beside the sheet": pictures.sheet_edge, "28x28, impulse noise": pictures.corrupted(pictures.impulse_noise),
-             "28x28, fog": pictures.corrupted(pictures.fog), "28x28, stripes": pictures.corrupted(pictures.stripe)}
+    kinds = {
+        "blue on yellow": yellow,
+        "red on green, equally light": red_on_green,
+        "tilted by 32 degrees": tilted,
+        "half in a shadow": shadow,
+        "ruled paper": pictures.ruled,
+        "ballpoint": pictures.ballpoint,
+        "paint program": pictures.paint,
+        "transparent, white ink": transparent,
+        "table beside the sheet": pictures.sheet_edge,
+        "28x28, impulse noise": pictures.corrupted(pictures.impulse_noise),
+        "28x28, fog": pictures.corrupted(pictures.fog),
+        "28x28, stripes": pictures.corrupted(pictures.stripe),
+    }
     return [(name, kind(digits[i], rng), labels[i]) for i, (name, kind) in enumerate(kinds.items())]
 
 
 def plot_predictions(model):
-    """Return a Figure of difficult pictures beside what the network saw of them and what it said."""
+    """Return a Figure of difficult pictures beside what the network saw of them and what it
+    said."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9.4, 6.6), layout="constrained")
     grid = figure.subplots(4, 6)
     names, images, labels = zip(*difficult())
-    for i, (name, image, label, reading) in enumerate(zip(names, images, labels, predict.predict_images(images, model))):
+    for i, (name, image, label, reading) in enumerate(
+        zip(names, images, labels, predict.predict_images(images, model))
+    ):
         shown, seen = grid.flat[2 * i], grid.flat[2 * i + 1]
         shown.imshow(plots.as_rgb(to_array(image)), aspect="equal")
         shown.set_title(name, fontsize=9)
         said = "no digit found" if isinstance(reading, PictureError) else predict.say(reading)
-        seen.set_title(said, fontsize=10, color=plots.INK if said.startswith(str(label)) else plots.WRONG)
+        seen.set_title(
+            said, fontsize=10, color=plots.INK if said.startswith(str(label)) else plots.WRONG
+        )
         if not isinstance(reading, PictureError):
             seen.imshow(most_prominent(reading.digits).view, cmap="gray", vmin=0, vmax=255)
     for ax in grid.flat:
         ax.set_xticks([])
         ax.set_yticks([])
-    figure.suptitle("Pictures as given, what the network saw, and what it said (in red if wrong)", fontsize=12)
+    figure.suptitle(
+        "Pictures as given, what the network saw, and what it said (in red if wrong)", fontsize=12
+    )
     return figure
 
 
@@ -102,7 +132,14 @@ def take_photograph():
     rng = np.random.default_rng(3)
     ink = pictures.place(pictures.pen_line(digits[13], 110, 4), rng, 200, 240)
     lines = pictures.ruling(rng, 200, 240, squared=True)
-    photo = pictures.shoot(ink, rng, np.array([0.93, 0.88, 0.75]), np.array([0.2, 0.25, 0.6]), lines, np.array([0.75, 0.7, 0.8]))
+    photo = pictures.shoot(
+        ink,
+        rng,
+        np.array([0.93, 0.88, 0.75]),
+        np.array([0.2, 0.25, 0.6]),
+        lines,
+        np.array([0.75, 0.7, 0.8]),
+    )
     return photo.fp.getvalue()
 
 
@@ -120,11 +157,22 @@ def plot_chain(photo, model):
     mask[top:bottom, left:right] = look.mask[top:bottom, left:right]
     (reading,) = predict.predict_images([photo], model)
     main_digit = most_prominent(reading.digits)
-    steps = [("1  the photograph", array, {}), ("2  minus the paper", 0.5 + difference, {}),
-             ("3  ink: distance from\npaper along one colour axis", look.ink, dict(cmap="gray")),
-             ("4  above half of full ink;\npieces that may be a digit", mask, dict(cmap="gray")),
-             ("5  20x20, centre of mass\nin the middle of 28x28", candidates.views[main], dict(cmap="gray")),
-             ("6  resized to 32x32:\nLeNet-5's input", utils.resize(torch.from_numpy(main_digit.view[None]))[0, 0], dict(cmap="gray"))]
+    steps = [
+        ("1  the photograph", array, {}),
+        ("2  minus the paper", 0.5 + difference, {}),
+        ("3  ink: distance from\npaper along one colour axis", look.ink, dict(cmap="gray")),
+        ("4  above half of full ink;\npieces that may be a digit", mask, dict(cmap="gray")),
+        (
+            "5  20x20, centre of mass\nin the middle of 28x28",
+            candidates.views[main],
+            dict(cmap="gray"),
+        ),
+        (
+            "6  resized to 32x32:\nLeNet-5's input",
+            utils.resize(torch.from_numpy(main_digit.view[None]))[0, 0],
+            dict(cmap="gray"),
+        ),
+    ]
     figure = Figure(figsize=(9.4, 5.3), layout="constrained")
     grid = figure.subplots(2, 4, width_ratios=[1, 1, 1, 1])
     for ax, (name, array, options) in zip(grid.flat, steps):
@@ -133,7 +181,10 @@ def plot_chain(photo, model):
         ax.axis("off")
     plots.plot_bars(grid[1, 2], main_digit.probabilities)
     grid[1, 2].set_title(f"7  the reading:\n{predict.say(reading)}", fontsize=10)
-    grid[1, 2].set(xlabel="probability (%)", ylabel="digit", box_aspect=1)
+    grid[1, 2].set(xlabel="probability (%)", box_aspect=1)
+    grid[1, 3].imshow(np.clip(to_array(photo), 0, 1))
+    plots.mark_digits(grid[1, 3], reading, to_array(photo).shape)
+    grid[1, 3].set_title("8  and where it was found", fontsize=10)
     grid[1, 3].axis("off")
     figure.suptitle("From a photograph to LeNet-5's reading", fontsize=12)
     return figure
@@ -162,16 +213,28 @@ def plot_filters(model, image):
         ax.set_yticks([])
         ax.spines[:].set_color(plots.PALE)
     grid[0, 0].axis("off")
-    grid[0, 0].text(0.5, 0.5, "red: ink here\nraises the sum\n\nblue: ink here\nlowers it", ha="center", va="center",
-                    fontsize=10, color=plots.INK, transform=grid[0, 0].transAxes)
+    grid[0, 0].text(
+        0.5,
+        0.5,
+        "red: ink here\nraises the sum\n\nblue: ink here\nlowers it",
+        ha="center",
+        va="center",
+        fontsize=10,
+        color=plots.INK,
+        transform=grid[0, 0].transAxes,
+    )
     figure.colorbar(filters, ax=grid[0], label="weight", aspect=10)
     figure.colorbar(answers, ax=grid[1], label="tanh of the sum", ticks=(-1, 0, 1), aspect=10)
-    figure.suptitle("What layer C1 has learnt: six 5x5 filters, and the 28x28 maps they make of one digit", fontsize=12)
+    figure.suptitle(
+        "What layer C1 has learnt: six 5x5 filters, and the 28x28 maps they make of one digit",
+        fontsize=12,
+    )
     return figure
 
 
 def draw_seven(model):
-    """Return the drawing window's Figure after a hand has drawn a 7 in it, by the mouse events that it would have sent."""
+    """Return the drawing window's Figure after a hand has drawn a 7 in it, by the mouse events that
+    it would have sent."""
     from matplotlib.backend_bases import MouseEvent
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
@@ -194,11 +257,15 @@ def draw_seven(model):
 
 
 def plot_lesson(images, before, after):
-    """Return a Figure of pictures of 4s, and of what two networks, before and after a lesson, say of them."""
+    """Return a Figure of pictures of 4s, and of what two networks, before and after a lesson, say
+    of them."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9.4, 2.5))
-    figure.suptitle("One hand's 4s, none of them trained on: read before, and after 50 others with train.py --mine", fontsize=12)
+    figure.suptitle(
+        "One hand's 4s, none of them trained on: before and after 50 others with train.py --mine",
+        fontsize=12,
+    )
     for i, (image, *said_of) in enumerate(zip(images, before, after)):
         ax = figure.add_axes((0.01 + 0.164 * i, 0.24, 0.15, 0.6), anchor="S", xticks=[], yticks=[])
         ax.imshow(plots.as_rgb(to_array(image)))
@@ -207,6 +274,12 @@ def plot_lesson(images, before, after):
             figure.text(0.085 + 0.164 * i, y, name + said, ha="center", va="top", fontsize=10,
                         color=plots.INK if said.startswith("4") else plots.WRONG)
     return figure
+
+
+def shipped_history():
+    """Return the epochs of the shipped network's training, as report.py takes them."""
+    with open(utils.SHIPPED.with_name("LeNet5.shipped.history.csv"), newline="") as file:
+        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
 
 
 def show_pages(model, folder):
@@ -229,25 +302,38 @@ def show_pages(model, folder):
         figure = readings.plot([(image, reading)])
         if not right:
             written = " / ".join(truth.split())
-            figure.axes[0].set_title(f"read: {predict.say(reading)}\nwritten: {written}", fontsize=12)
+            figure.axes[0].set_title(
+                f"read: {predict.say(reading)}\nwritten: {written}", fontsize=12
+            )
         window.save_figure(figure, folder / f"{name}.png")
         if not wanted:
             return
 
 
 def learn_a_hand(path):
-    """Train with fifty pictures of tests/hand.py's hand, draw to path how it is read before and after; say it in numbers."""
+    """Train with fifty pictures of tests/hand.py's hand, draw to path how it is read before and
+    after; say it in numbers."""
     with tempfile.TemporaryDirectory() as folder:
         data, net = Path(folder) / "data", Path(folder) / "net.pth"
         (data / "mine" / "4").mkdir(parents=True)
         (data / "MNIST").symlink_to(utils.DATA / "MNIST")
         for i, image in enumerate(hand.fours(50, seed=3)):
             image.convert("RGB").save(data / "mine" / "4" / f"{i}.png")
-        train.main(["--mine", "--data-dir", str(data), "--checkpoint", str(net), "--assets-dir", folder])
+        train.main(
+            ["--mine", "--data-dir", str(data), "--checkpoint", str(net), "--assets-dir", folder]
+        )
         images = hand.fours(200, seed=4)
-        before, after = (predict.predict_images(images, checkpoint=checkpoint) for checkpoint in (utils.SHIPPED, net))
+        before, after = (
+            predict.predict_images(images, checkpoint=checkpoint)
+            for checkpoint in (utils.SHIPPED, net)
+        )
     for name, results in ("before", before), ("after", after):
-        print(name, sum(getattr(reading, "text", None) == "4" for reading in results), "of", len(images))
+        print(
+            name,
+            sum(getattr(reading, "text", None) == "4" for reading in results),
+            "of",
+            len(images),
+        )
     window.save_figure(plot_lesson(images[:6], before, after), path)
 
 
@@ -258,14 +344,20 @@ if __name__ == "__main__":
     elif sys.argv[1:] == ["mine"]:
         learn_a_hand(ASSETS / "mine.png")
     else:
-        model, _ = checkpoints.load_checkpoint(utils.SHIPPED)
+        model, metadata = checkpoints.load_checkpoint(utils.SHIPPED)
         window.save_figure(plots.plot_architecture(model), ASSETS / "architecture.png")
         window.save_figure(plot_predictions(model), ASSETS / "predictions.png")
         (ASSETS / "photo.jpg").write_bytes(take_photograph())
         photo = Image.open(ASSETS / "photo.jpg")
         window.save_figure(plot_chain(photo, model), ASSETS / "chain.png")
-        predict.single_predict(ASSETS / "photo.jpg", model=model, save=ASSETS / "explain.png", explain=True)
+        predict.single_predict(
+            ASSETS / "photo.jpg", model=model, save=ASSETS / "explain.png", explain=True
+        )
         show_pages(model, ASSETS)
         window.save_figure(draw_seven(model), ASSETS / "draw.png")
-        images, labels = data.split_validation(*data.load_mnist(train=True))[1]
+        sets = data.load_data(utils.DATA, "cpu")
+        report.write_figures(
+            model, shipped_history(), sets[0], sets[2], "cpu", ASSETS, metadata["settings"]
+        )
+        images, labels = sets[1]
         window.save_figure(plot_filters(model, images[labels == 0][0]), ASSETS / "filters.png")

@@ -1,4 +1,5 @@
-"""The drawing window, driven by synthetic mouse and key events on matplotlib's Agg canvas: no display is needed."""
+"""The drawing window, driven by synthetic mouse and key events on matplotlib's Agg canvas: no
+display is needed."""
 
 import os
 import shutil
@@ -130,7 +131,10 @@ def test_each_digit_of_a_number_has_its_box_which_goes_with_it(figure, model, tm
     press(figure, "s")
     assert marks() == (2, ["1", "7"])
     saved = Image.open(tmp_path / "drawing.png")
-    assert np.array_equal(np.asarray(saved), page(figure)) and predict.predict_images([saved], model)[0].text == "17"
+    assert (
+        np.array_equal(np.asarray(saved), page(figure))
+        and predict.predict_images([saved], model)[0].text == "17"
+    )
     press(figure, "u")
     assert marks() == (0, [])
     press(figure, "c")
@@ -145,7 +149,10 @@ def test_a_number_that_is_kept_as_a_digit_is_worth_a_word(blind):
     stroke(blind, [(60, 60), (55, 330)])
     stroke(blind, [(200, 60), (340, 60), (270, 320)])
     press(blind, "7")
-    assert blind.texts[1].get_text().startswith("Thank you!") and "several digits" in blind.texts[1].get_text()
+    assert (
+        blind.texts[1].get_text().startswith("Thank you!")
+        and "several digits" in blind.texts[1].get_text()
+    )
 
 
 def test_a_path_is_no_formula_and_one_line(model, tmp_path):
@@ -154,7 +161,9 @@ def test_a_path_is_no_formula_and_one_line(model, tmp_path):
     figure = open_figure(reader(model), folder)
     press(figure, "s")
     figure.canvas.draw()
-    assert (folder / "drawing.png").exists() and figure.texts[1].get_text().endswith(r"\$^\$\n/drawing.png")
+    assert (folder / "drawing.png").exists() and figure.texts[1].get_text().endswith(
+        r"\$^\$\n/drawing.png"
+    )
 
 
 @pytest.mark.parametrize("key", ["u", "ctrl+z", "cmd+z"])
@@ -216,7 +225,9 @@ def test_a_kept_drawing_can_be_taken_back(blind, tmp_path):
     before = page(blind).copy()
     press(blind, "7")
     press(blind, "u")
-    assert not list((tmp_path / "mine").rglob("*.png")) and "Taken back" in blind.texts[1].get_text()
+    assert (
+        not list((tmp_path / "mine").rglob("*.png")) and "Taken back" in blind.texts[1].get_text()
+    )
     assert np.array_equal(page(blind), before)
     press(blind, "1")
     press(blind, "7")  # the right one now
@@ -257,13 +268,20 @@ def test_the_pen_waits_for_no_reading(tmp_path):
 @pytest.mark.parametrize("seconds", [0.2, 0.5, 1])
 @pytest.mark.parametrize("toolkit", ["TkAgg", "QtAgg"])
 def test_a_hand_at_the_mouse_is_read_as_its_strokes(toolkit, seconds):
-    """In a window on a display of its own; a busy machine may lose movements, so one of three tries counts."""
+    """In a window on a display of its own; a busy machine may lose movements, so one of three tries
+    counts."""
     if not (shutil.which("xvfb-run") and shutil.which("xdotool")):
         pytest.skip("xvfb-run and xdotool are not installed")
     pytest.importorskip("tkinter" if toolkit == "TkAgg" else "PyQt6.QtGui")
     command = ["xvfb-run", "-a", sys.executable, replay.__file__, str(seconds)]
     for _ in range(3):
-        process = subprocess.run(command, capture_output=True, text=True, timeout=120, env=dict(os.environ, MPLBACKEND=toolkit))
+        process = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            env=dict(os.environ, MPLBACKEND=toolkit),
+        )
         assert process.returncode == 0, process.stderr
         window, direct, _ = (line.split(": ")[1] for line in process.stdout.splitlines())
         if window.split()[0] == direct.split()[0] == "9021":
@@ -283,7 +301,9 @@ def test_a_digit_s_key_keeps_the_drawing_with_its_label(blind, tmp_path, digit):
     stroke(blind, SEVEN)
     press(blind, str(digit))
     (path,) = (tmp_path / "mine").rglob("*.png")
-    assert path.parent.name == str(digit) and np.array_equal(np.asarray(Image.open(path)), page(blind))
+    assert path.parent.name == str(digit) and np.array_equal(
+        np.asarray(Image.open(path)), page(blind)
+    )
     note = blind.texts[1].get_text()
     assert note.startswith(f"Thank you! Kept as a {digit}") and path.name in note
     stroke(blind, ONE)
@@ -294,7 +314,9 @@ def test_a_digit_s_key_keeps_the_drawing_with_its_label(blind, tmp_path, digit):
 
 def test_an_empty_page_teaches_nothing(figure, tmp_path):
     press(figure, "7")
-    assert figure.texts[1].get_text().startswith("no digit found") and not (tmp_path / "mine").exists()
+    assert (
+        figure.texts[1].get_text().startswith("no digit found") and not (tmp_path / "mine").exists()
+    )
 
 
 def test_a_folder_that_takes_no_drawing_is_told_in_the_window(blind, tmp_path):
@@ -335,33 +357,56 @@ def test_its_keys_are_its_own_and_only_its(agg, figure, tmp_path, monkeypatch):
     monkeypatch.setattr(window, "WITHOUT_WINDOWS", ())  # as if Agg had some
     monkeypatch.setattr(agg, "show", lambda block: None)
     matplotlibs_own = []
-    monkeypatch.setattr("matplotlib.backend_bases.key_press_handler", lambda event: matplotlibs_own.append(event.key))
+    monkeypatch.setattr(
+        "matplotlib.backend_bases.key_press_handler",
+        lambda event: matplotlibs_own.append(event.key),
+    )
     window.open_window(figure, own_keys=True)
     assert dict(matplotlib.rcParams) == settings
     number = figure.number
     for key in ("s", "c", "q"):
         assert agg.fignum_exists(number)
         press(figure, key)
-    assert matplotlibs_own == [] and (tmp_path / "drawing.png").exists() and not agg.fignum_exists(number)
+    assert (
+        matplotlibs_own == []
+        and (tmp_path / "drawing.png").exists()
+        and not agg.fignum_exists(number)
+    )
     press(agg.figure(), "c")
     assert matplotlibs_own == ["c"]
 
 
-@pytest.mark.parametrize("arguments", [["--draw"], ["Assets/none.png", "--show"], ["--multi", "3", "--show"]])
+@pytest.mark.parametrize(
+    "arguments", [["--draw"], ["Assets/none.png", "--show"], ["--multi", "3", "--show"]]
+)
 def test_without_a_window_it_is_one_line_with_status_1(capsys, agg, tmp_path, arguments):
     if arguments[0].startswith("Assets"):
         drawing.paint([ONE]).save(tmp_path / "one.png")
         arguments[0] = str(tmp_path / "one.png")
     assert predict.main([*arguments, "--save", str(tmp_path / "figure.png")]) == 1
     err = capsys.readouterr().err
-    assert err.count("\n") == 1 and "no window can be opened here" in err and "pip install" in err and not agg.get_fignums()
+    assert (
+        err.count("\n") == 1
+        and "no window can be opened here" in err
+        and "pip install" in err
+        and not agg.get_fignums()
+    )
 
 
-@pytest.mark.parametrize("arguments, complaint", [
-    (["x.png"], "not allowed with"), (["--multi"], "not allowed with"), (["--explain"], "takes no --explain"),
-    (["--json"], "takes no --json"), (["--show"], "takes no --show"), (["--invert", "yes"], "takes no --invert"),
-    (["--seed", "1"], "takes no --seed"), (["--save", "x.jpg"], "saved as .png"), (["--save", "."], "--save"),
-])
+@pytest.mark.parametrize(
+    "arguments, complaint",
+    [
+        (["x.png"], "not allowed with"),
+        (["--multi"], "not allowed with"),
+        (["--explain"], "takes no --explain"),
+        (["--json"], "takes no --json"),
+        (["--show"], "takes no --show"),
+        (["--invert", "yes"], "takes no --invert"),
+        (["--seed", "1"], "takes no --seed"),
+        (["--save", "x.jpg"], "saved as .png"),
+        (["--save", "."], "--save"),
+    ],
+)
 def test_wrong_calls(capsys, arguments, complaint):
     with pytest.raises(SystemExit) as exit:
         predict.main(["--draw", *arguments])

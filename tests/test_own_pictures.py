@@ -1,4 +1,5 @@
-"""The network learns the user's own hand: pictures are kept with their label, trained on, and nothing else changes."""
+"""The network learns the user's own hand: pictures are kept with their label, trained on, and
+nothing else changes."""
 
 import io
 import shutil
@@ -47,7 +48,16 @@ def put(images, folder, digit=4):
 
 
 def arguments(folder, *more):
-    return [*FEW, *more, "--checkpoint", str(folder / "net.pth"), "--assets-dir", str(folder), "--data-dir", str(folder / "data")]
+    return [
+        *FEW,
+        *more,
+        "--checkpoint",
+        str(folder / "net.pth"),
+        "--assets-dir",
+        str(folder),
+        "--data-dir",
+        str(folder / "data"),
+    ]
 
 
 @pytest.fixture
@@ -58,7 +68,9 @@ def quick(small_data, monkeypatch):
 @pytest.mark.slow
 def test_a_hand_is_read_better_with_pictures_of_it(quick, fours, data, tmp_path):
     """The same short run with and without them; how far either gets depends on the processor."""
-    views = [own_pictures.normalize(image, 4)[0] for image in hand.fours(30, seed=2)]  # none of them trained on
+    views = [
+        own_pictures.normalize(image, 4)[0] for image in hand.fours(30, seed=2)
+    ]  # none of them trained on
     inputs = utils.resize(torch.from_numpy(np.stack(views)))
     put(fours, data / "mine")
     short, of_4 = ["--epochs", "10", "--limit", "2000", "--batch-size", "50"], []
@@ -72,9 +84,14 @@ def test_a_hand_is_read_better_with_pictures_of_it(quick, fours, data, tmp_path)
 def test_the_correct_ones_are_counted_as_they_are_read(data, fours, seven, model, tmp_path):
     put([seven, seven.rotate(180), Image.new("L", (50, 50))], data / "mine", 7)
     put(fours[:4], data / "mine")
-    wanted = [(7, data / "mine" / "7" / f"{i}.png") for i in range(2)] + [(4, data / "mine" / "4" / f"{i}.png") for i in range(4)]
+    wanted = [(7, data / "mine" / "7" / f"{i}.png") for i in range(2)] + [
+        (4, data / "mine" / "4" / f"{i}.png") for i in range(4)
+    ]
     readings = predict.predict_images([path for _, path in wanted], model)
-    correct = sum(getattr(reading, "text", None) == str(digit) for reading, (digit, _) in zip(readings, wanted))
+    correct = sum(
+        getattr(reading, "text", None) == str(digit)
+        for reading, (digit, _) in zip(readings, wanted)
+    )
     pictures_there = [own_pictures.Picture(path, digit, None) for digit, path in wanted]
     gone = own_pictures.Picture(tmp_path / "gone.png", 4, None)
     assert own_pictures.count_correct([*pictures_there, gone], model, "cpu") == correct
@@ -89,7 +106,11 @@ def png(image):
 
 
 def kept(data):
-    return sorted(str(path.relative_to(data / "mine")) for path in (data / "mine").rglob("*") if path.is_file())
+    return sorted(
+        str(path.relative_to(data / "mine"))
+        for path in (data / "mine").rglob("*")
+        if path.is_file()
+    )
 
 
 def test_label_keeps_a_copy_of_each_picture(data, tmp_path, seven, capsys):
@@ -100,9 +121,21 @@ def test_label_keeps_a_copy_of_each_picture(data, tmp_path, seven, capsys):
     assert predict.main([str(tmp_path / "scans"), str(tmp_path / "no suffix"), "--label", "7"]) == 0
     out, err = capsys.readouterr()
     assert err == "" and out.count("kept as a 7 in ") == out.count("thank you") == 3
-    originals = [path.read_bytes() for path in (tmp_path / "scans" / "a.jpg", tmp_path / "scans" / "b.png", tmp_path / "no suffix")]
-    assert sorted(originals) == sorted(path.read_bytes() for path in (data / "mine" / "7").iterdir())
-    assert {path.suffix for path in (data / "mine" / "7").iterdir()} == {".jpg", ".png"}  # so load() finds all of them
+    originals = [
+        path.read_bytes()
+        for path in (
+            tmp_path / "scans" / "a.jpg",
+            tmp_path / "scans" / "b.png",
+            tmp_path / "no suffix",
+        )
+    ]
+    assert sorted(originals) == sorted(
+        path.read_bytes() for path in (data / "mine" / "7").iterdir()
+    )
+    assert {path.suffix for path in (data / "mine" / "7").iterdir()} == {
+        ".jpg",
+        ".png",
+    }  # so load() finds all of them
     pictures_of_7, problems = own_pictures.load(data / "mine")
     assert [each.digit for each in pictures_of_7] == [7] * 3 and problems == []
 
@@ -115,7 +148,9 @@ def test_label_takes_standard_input_too(data, seven, monkeypatch, capsys):
 
 def test_one_picture_is_kept_once_and_under_its_last_label(data, seven, fours):
     first, _ = own_pictures.keep(png(seven), ".PNG", 1, data / "mine")
-    assert own_pictures.keep(png(seven), ".PNG", 1, data / "mine") == (first, 1) and kept(data) == [f"1/{first.name}"]
+    assert own_pictures.keep(png(seven), ".PNG", 1, data / "mine") == (first, 1) and kept(data) == [
+        f"1/{first.name}"
+    ]
     own_pictures.keep(png(seven), ".PNG", 7, data / "mine")
     assert kept(data) == [f"7/{first.name}"]
     for four in fours[:20]:
@@ -133,7 +168,9 @@ def test_a_label_before_that_is_the_same_file_by_a_link_is_left(data, seven, lin
         (data / "mine" / "7").mkdir()
         (data / "mine" / "7" / first.name).symlink_to(first)
     path, _ = own_pictures.keep(png(seven), ".png", 7, data / "mine")
-    assert path.parent.name == "7" and path.read_bytes() == first.read_bytes() == png(seven).getvalue()
+    assert (
+        path.parent.name == "7" and path.read_bytes() == first.read_bytes() == png(seven).getvalue()
+    )
 
 
 def test_a_picture_of_several_digits_is_kept_with_a_word(data, tmp_path, seven, capsys):
@@ -152,15 +189,27 @@ def test_a_picture_of_several_digits_is_kept_with_a_word(data, tmp_path, seven, 
     assert len(of_7) == 3 and [why for _, why in problems] == [own_pictures.SEVERAL] * 2
 
 
-@pytest.mark.parametrize("kind", [pictures.photograph, pictures.ruled, pictures.paint, troubles.hatched], ids=lambda it: it.__name__)
+@pytest.mark.parametrize(
+    "kind",
+    [pictures.photograph, pictures.ruled, pictures.paint, troubles.hatched],
+    ids=lambda it: it.__name__,
+)
 def test_of_a_single_digit_no_such_word_is_said(kind):
     images, labels = pictures.make(kind, 25, seed=1)
-    assert sum(own_pictures.normalize(image, label)[1] > 1 for image, label in zip(images, labels)) <= 1
+    assert (
+        sum(own_pictures.normalize(image, label)[1] > 1 for image, label in zip(images, labels))
+        <= 1
+    )
 
 
 def test_a_label_before_that_cannot_be_removed_is_told_as_it_is(data, seven, monkeypatch):
-    """And the picture is closed by then: Windows removes no open file, if it is itself the one with the label before."""
-    (first, _), file, unlink = own_pictures.keep(png(seven), ".png", 1, data / "mine"), png(seven), Path.unlink
+    """And the picture is closed by then: Windows removes no open file, if it is itself the one with
+    the label before."""
+    (first, _), file, unlink = (
+        own_pictures.keep(png(seven), ".png", 1, data / "mine"),
+        png(seven),
+        Path.unlink,
+    )
     (data / "mine" / "3").write_text("a file in a folder's place holds no older label")
 
     def refuse(path, *args, **kwargs):
@@ -170,7 +219,10 @@ def test_a_label_before_that_cannot_be_removed_is_told_as_it_is(data, seven, mon
         unlink(path, *args, **kwargs)
 
     monkeypatch.setattr(Path, "unlink", refuse)
-    with pytest.raises(LeNetError, match="could not be removed .Permission denied., so the picture is kept under both"):
+    with pytest.raises(
+        LeNetError,
+        match="could not be removed .Permission denied., so the picture is kept under both",
+    ):
         own_pictures.keep(file, ".png", 7, data / "mine")
     assert (data / "mine" / "7" / first.name).read_bytes() == first.read_bytes()
 
@@ -182,7 +234,11 @@ def test_what_cannot_be_learnt_is_one_line_and_the_rest_goes_on(data, tmp_path, 
     names = [str(tmp_path / f"{name}.png") for name in ("text", "blank", "nothing", "seven")]
     assert predict.main([*names, "--label", "7"]) == 1
     out, err = capsys.readouterr()
-    assert out.startswith(names[3]) and [line.split(": ")[1] for line in err.splitlines()] == names[:3] and len(kept(data)) == 1
+    assert (
+        out.startswith(names[3])
+        and [line.split(": ")[1] for line in err.splitlines()] == names[:3]
+        and len(kept(data)) == 1
+    )
 
 
 def test_a_disk_that_takes_nothing_is_one_line(data, tmp_path, seven, capsys):
@@ -194,28 +250,53 @@ def test_a_disk_that_takes_nothing_is_one_line(data, tmp_path, seven, capsys):
     assert out == "" and err.count("\n") == 1 and "could not be written" in err
 
 
-@pytest.mark.parametrize("more, complaint", [
-    (["x.png", "--label", "90210"], "invalid choice"), (["x.png", "--label", "seven"], "invalid choice"), (["x.png", "--label", "٧"], "invalid choice"),
-    (["x.png", "--label", ""], "invalid choice"), (["--label", "7"], "is required"), (["--draw", "--label", "7"], "--draw: takes no --label"),
-    (["--multi", "--label", "7"], "--multi: takes no --label"), (["x.png", "--label", "7", "--json"], "takes no --json"),
-    (["x.png", "--label", "7", "--save", "y.png"], "takes no --save"), (["x.png", "--label", "7", "--single"], "takes no --single"),
-])
+@pytest.mark.parametrize(
+    "more, complaint",
+    [
+        (["x.png", "--label", "90210"], "invalid choice"),
+        (["x.png", "--label", "seven"], "invalid choice"),
+        (["x.png", "--label", "٧"], "invalid choice"),
+        (["x.png", "--label", ""], "invalid choice"),
+        (["--label", "7"], "is required"),
+        (["--draw", "--label", "7"], "--draw: takes no --label"),
+        (["--multi", "--label", "7"], "--multi: takes no --label"),
+        (["x.png", "--label", "7", "--json"], "takes no --json"),
+        (["x.png", "--label", "7", "--save", "y.png"], "takes no --save"),
+        (["x.png", "--label", "7", "--single"], "takes no --single"),
+    ],
+)
 def test_wrong_labels(capsys, data, more, complaint):
     with pytest.raises(SystemExit) as exit:
         predict.main(more)
     out, err = capsys.readouterr()
-    assert exit.value.code == 2 and out == "" and err.count("\n") == 1 and complaint in err and not (data / "mine").exists()
+    assert (
+        exit.value.code == 2
+        and out == ""
+        and err.count("\n") == 1
+        and complaint in err
+        and not (data / "mine").exists()
+    )
 
 
 # Framing
 
-@pytest.mark.parametrize("kind", [pictures.photograph, pictures.ruled, pictures.paint, pictures.as_mnist], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize(
+    "kind",
+    [pictures.photograph, pictures.ruled, pictures.paint, pictures.as_mnist],
+    ids=lambda kind: kind.__name__,
+)
 def test_a_picture_is_framed_as_it_will_be_read(model, kind):
     """Without a network, but hardly ever in another way than with one that reads it rightly."""
     images, labels = pictures.make(kind, 25, seed=1)
     readings = predict.predict_images(images, model)
-    differences = [np.abs(own_pictures.normalize(image, label)[0].astype(float) - most_prominent(reading.digits).view).mean()
-                   for image, label, reading in zip(images, labels, readings) if getattr(reading, "text", None) == str(label)]
+    differences = [
+        np.abs(
+            own_pictures.normalize(image, label)[0].astype(float)
+            - most_prominent(reading.digits).view
+        ).mean()
+        for image, label, reading in zip(images, labels, readings)
+        if getattr(reading, "text", None) == str(label)
+    ]
     assert len(differences) > 20 and np.mean(np.array(differences) < 3) >= 0.85
 
 
@@ -240,18 +321,28 @@ def test_own_pictures_are_a_few_percent_of_an_epoch(n, times, kind):
     images, labels = torch.zeros(10_000, 1, 32, 32, dtype=torch.uint8), torch.arange(10_000) % 10
     targets = labels if kind == "labels" else torch.nn.functional.one_hot(labels, 10).float()
     own = torch.full((n, 1, 32, 32), 9, dtype=torch.uint8), torch.full((n,), 4)
-    images, targets, table = recipes.add_own(images, targets, torch.arange(10_000)[:, None].repeat(1, 3), *own)
+    images, targets, table = recipes.add_own(
+        images, targets, torch.arange(10_000)[:, None].repeat(1, 3), *own
+    )
     added = images[table][:, :, 0, 0, 0] == 9
-    assert added.sum() == 3 * n * times and len(table) == 10_000 + n * times and len(images) == len(targets) == 10_000 + n
+    assert (
+        added.sum() == 3 * n * times
+        and len(table) == 10_000 + n * times
+        and len(images) == len(targets) == 10_000 + n
+    )
     mine_ = targets[table[added.all(1)]]
     assert (mine_ == 4).all() if kind == "labels" else (mine_.argmax(2) == 4).all()
 
 
 def test_own_pictures_are_shown_in_each_epoch_and_distorted(fours):
     images = torch.zeros(1000, 1, 32, 32, dtype=torch.uint8)
-    own = own_pictures.as_tensors([own_pictures.Picture(None, 4, own_pictures.normalize(fours[0], 4)[0])])
+    own = own_pictures.as_tensors(
+        [own_pictures.Picture(None, 4, own_pictures.normalize(fours[0], 4)[0])]
+    )
     settings = dict(recipes.RECIPES["modern"], seed=0, ingredients=("affine",), batch_size=100)
-    _, _, loader, _ = recipes.prepare(settings, (images, torch.zeros(1000, dtype=torch.long)), "cpu", own)
+    _, _, loader, _ = recipes.prepare(
+        settings, (images, torch.zeros(1000, dtype=torch.long)), "cpu", own
+    )
     for _ in range(2):
         seen = [x[y == 4] for x, y in loader]
         seen = torch.cat(seen)
@@ -259,13 +350,16 @@ def test_own_pictures_are_shown_in_each_epoch_and_distorted(fours):
 
 
 def test_without_mine_nothing_changes(quick, data, fours, tmp_path, capsys):
-    """Not even with pictures there: what is learnt, and what is kept of the run, is the same bit for bit."""
+    """Not even with pictures there: what is learnt, and what is kept of the run, is the same bit
+    for bit."""
     assert train.main(arguments(tmp_path)) == 0
     before = checkpoints.read_file(tmp_path / "net.pth")
     put(fours[:3], data / "mine")
     assert train.main(arguments(tmp_path)) == 0
     after = checkpoints.read_file(tmp_path / "net.pth")
-    assert all(torch.equal(before["weights"][name], tensor) for name, tensor in after["weights"].items())
+    assert all(
+        torch.equal(before["weights"][name], tensor) for name, tensor in after["weights"].items()
+    )
     assert before["settings"] == after["settings"] and "mine" not in after["settings"]
     assert "pictures" not in capsys.readouterr().out
 
@@ -282,12 +376,18 @@ def test_a_picture_that_cannot_be_used_is_one_warning(quick, data, fours, tmp_pa
     (data / "mine" / "4" / "text.png").write_text("no picture")
     assert train.main(arguments(tmp_path, "--mine")) == 0
     out, err = capsys.readouterr()
-    assert err.count("\n") == 1 and "text.png: not a picture" in err and "goes on" in err and " of 3 read correctly" in out
+    assert (
+        err.count("\n") == 1
+        and "text.png: not a picture" in err
+        and "goes on" in err
+        and " of 3 read correctly" in out
+    )
 
 
 @pytest.fixture
 def cut_off(quick, data, fours, tmp_path, monkeypatch):
-    """A run with own pictures that was stopped in its second epoch, and one that was not, in "straight"."""
+    """A run with own pictures that was stopped in its second epoch, and one that was not, in
+    "straight"."""
     put(fours[:3], data / "mine")
     (tmp_path / "straight").mkdir()
     shutil.copytree(data, tmp_path / "straight" / "data")
@@ -308,9 +408,14 @@ def cut_off(quick, data, fours, tmp_path, monkeypatch):
 
 def test_resume_goes_on_with_the_same_pictures_bit_for_bit(cut_off, capsys):
     assert train.main([*arguments(cut_off, "--resume")[len(FEW):]]) == 0
-    ours, theirs = (checkpoints.load_checkpoint(folder / "net.pth") for folder in (cut_off, cut_off / "straight"))
+    ours, theirs = (
+        checkpoints.load_checkpoint(folder / "net.pth")
+        for folder in (cut_off, cut_off / "straight")
+    )
     assert all(torch.equal(*pair) for pair in zip(ours[0].parameters(), theirs[0].parameters()))
-    assert ours[1]["settings"] == theirs[1]["settings"] and ours[1]["settings"]["mine"].startswith("3-")
+    assert ours[1]["settings"] == theirs[1]["settings"] and ours[1]["settings"]["mine"].startswith(
+        "3-"
+    )
     assert capsys.readouterr().out.count(" of 3 read correctly") == 1
 
 
@@ -326,7 +431,10 @@ def test_resume_refuses_if_the_pictures_have_changed(cut_off, data, seven, capsy
     before = (cut_off / "net.last.pth").read_bytes()
     assert train.main(arguments(cut_off, "--resume")[len(FEW):]) == 1
     err = capsys.readouterr().err.splitlines()[-1]
-    assert "are not those that the run began with" in err and (cut_off / "net.last.pth").read_bytes() == before
+    assert (
+        "are not those that the run began with" in err
+        and (cut_off / "net.last.pth").read_bytes() == before
+    )
 
 
 def test_resume_names_a_run_that_had_no_pictures(quick, data, fours, tmp_path, capsys):
@@ -334,10 +442,16 @@ def test_resume_names_a_run_that_had_no_pictures(quick, data, fours, tmp_path, c
     put(fours[:3], data / "mine")
     with pytest.raises(SystemExit) as exit:
         train.main(arguments(tmp_path, "--resume", "--mine")[len(FEW):])
-    assert exit.value.code == 2 and "the interrupted run has no pictures of your own" in capsys.readouterr().err
+    assert (
+        exit.value.code == 2
+        and "the interrupted run has no pictures of your own" in capsys.readouterr().err
+    )
 
 
 def test_an_evaluation_has_no_use_for_them(data, capsys):
     with pytest.raises(SystemExit) as exit:
         train.main(["--evaluate", "--mine"])
-    assert exit.value.code == 2 and "--evaluate cannot be combined with --mine" in capsys.readouterr().err
+    assert (
+        exit.value.code == 2
+        and "--evaluate cannot be combined with --mine" in capsys.readouterr().err
+    )

@@ -1,4 +1,5 @@
-"""What the command line's names stand for: each picture once, in order, with one answer; none is overwritten."""
+"""What the command line's names stand for: each picture once, in order, with one answer; none is
+overwritten."""
 
 import errno
 import json
@@ -32,8 +33,11 @@ def folder(tmp_path, seven):
 @pytest.mark.parametrize("count", [1, 199, 200, 201, 401])
 @pytest.mark.parametrize("mix", ["good", "bad", "any"])
 def test_every_input_has_one_answer_in_order(capsys, tmp_path, monkeypatch, count, mix):
-    """However many there are, and whatever is bad among them. The network is left out: it is asked elsewhere."""
-    chosen = [random.Random(count).choice(["good", "bad"]) if mix == "any" else mix for _ in range(count)]
+    """However many there are, and whatever is bad among them. The network is left out: it is asked
+    elsewhere."""
+    chosen = [
+        random.Random(count).choice(["good", "bad"]) if mix == "any" else mix for _ in range(count)
+    ]
     names = [f"{i}-{kind}.png" for i, kind in enumerate(chosen)]
     monkeypatch.setattr(predict, "load_model", lambda *_: None)
     monkeypatch.setattr(predict, "say", lambda reading: reading)
@@ -57,25 +61,38 @@ def test_every_picture_is_read_for_real(capsys, folder, count, network):
 
 def test_a_pattern_is_expanded_where_the_shell_does_not(folder):
     (folder / "a[1].png").write_bytes(b"")
-    assert [name for name, _ in sources.find_sources([str(folder / "*oo*.png")])] == [str(folder / "good.png")]
-    assert [name for name, _ in sources.find_sources([str(folder / "a[1].png")])] == [str(folder / "a[1].png")]  # a name first
-    assert [name for name, _ in sources.find_sources([str(folder / "*.gif")])] == [str(folder / "*.gif")]
+    assert [name for name, _ in sources.find_sources([str(folder / "*oo*.png")])] == [
+        str(folder / "good.png")
+    ]
+    assert [name for name, _ in sources.find_sources([str(folder / "a[1].png")])] == [
+        str(folder / "a[1].png")
+    ]  # a name first
+    assert [name for name, _ in sources.find_sources([str(folder / "*.gif")])] == [
+        str(folder / "*.gif")
+    ]
 
 
 def test_what_macos_leaves_on_a_memory_stick_is_no_picture(folder):
     (folder / "._good.png").write_bytes(b"\0\5\26\7")
-    assert [name for name, _ in sources.find_sources([str(folder)])] == [str(folder / name) for name in ("bad.png", "good.png")]
+    assert [name for name, _ in sources.find_sources([str(folder)])] == [
+        str(folder / name) for name in ("bad.png", "good.png")
+    ]
 
 
 def test_a_name_of_300_letters_is_one_line_and_the_rest_goes_on(capsys, folder, network):
-    assert predict.main(["n" * 300 + ".png", str(folder / "good.png"), "--checkpoint", str(network)]) == 1
+    assert (
+        predict.main(["n" * 300 + ".png", str(folder / "good.png"), "--checkpoint", str(network)])
+        == 1
+    )
     out, err = capsys.readouterr()
     assert "good.png: 7 (" in out and err.count("\n") == 1
     assert os.name == "nt" or f"can't be opened: {os.strerror(errno.ENAMETOOLONG)}" in err
 
 
 @pytest.mark.parametrize("below", ["", "below"])
-def test_a_folder_that_cannot_be_listed_is_one_line_and_the_rest_goes_on(capsys, folder, monkeypatch, network, below):
+def test_a_folder_that_cannot_be_listed_is_one_line_and_the_rest_goes_on(
+    capsys, folder, monkeypatch, network, below
+):
     closed, scandir = folder / "scans" / below, os.scandir
     closed.mkdir(parents=True)
     (folder / "good.png").rename(folder / "scans" / "good.png" if below else folder / "good.png")
@@ -89,7 +106,10 @@ def test_a_folder_that_cannot_be_listed_is_one_line_and_the_rest_goes_on(capsys,
     names = [str(folder / "scans")] + ([] if below else [str(folder / "good.png")])
     assert predict.main([*names, "--checkpoint", str(network)]) == 1
     out, err = capsys.readouterr()
-    assert "good.png: 7 (" in out and err == f"predict.py: {closed}: can't be listed: Permission denied\n"
+    assert (
+        "good.png: 7 (" in out
+        and err == f"predict.py: {closed}: can't be listed: Permission denied\n"
+    )
 
 
 def test_folders_of_folders_are_read_in_natural_order(tmp_path, monkeypatch):
@@ -112,15 +132,36 @@ def test_folders_of_folders_are_read_in_natural_order(tmp_path, monkeypatch):
     assert name == "empty" and str(error) == "a folder without pictures"
 
 
-@pytest.mark.parametrize("names, save", [
-    (["good.png"], "good.png"), (["bad.png", "link.png"], "good.png"), (["."], "seen.png"), (["*.png"], "seen.png"),
-    (["good.png"], "link.png"), (["./good.png"], "good.png"), (["*oo*.png"], "good.png"), (["*"], "good.png"),
-    (["../[[]*/*.png"], "seen.png"), (["../a*/*.png"], "seen.png"), (["../a*"], "seen.png"), (["../a/*.png"], "seen.png"),
-    (["../a"], "seen.png"), (["../[[]*"], "good.png"), (["*.png"], "../b/good.png"), (["."], "../b/good.png"), (["-"], "good.png"),
-    ([".."], "seen.png"), (["../**"], "good.png"), (["../**/*.png"], "seen.png"),
-])
-def test_a_figure_replaces_no_picture_and_becomes_none(capsys, tmp_path, monkeypatch, seven, names, save):
-    """However the two are spelled: a folder whose name looks like a pattern, by links, as standard input."""
+@pytest.mark.parametrize(
+    "names, save",
+    [
+        (["good.png"], "good.png"),
+        (["bad.png", "link.png"], "good.png"),
+        (["."], "seen.png"),
+        (["*.png"], "seen.png"),
+        (["good.png"], "link.png"),
+        (["./good.png"], "good.png"),
+        (["*oo*.png"], "good.png"),
+        (["*"], "good.png"),
+        (["../[[]*/*.png"], "seen.png"),
+        (["../a*/*.png"], "seen.png"),
+        (["../a*"], "seen.png"),
+        (["../a/*.png"], "seen.png"),
+        (["../a"], "seen.png"),
+        (["../[[]*"], "good.png"),
+        (["*.png"], "../b/good.png"),
+        (["."], "../b/good.png"),
+        (["-"], "good.png"),
+        ([".."], "seen.png"),
+        (["../**"], "good.png"),
+        (["../**/*.png"], "seen.png"),
+    ],
+)
+def test_a_figure_replaces_no_picture_and_becomes_none(
+    capsys, tmp_path, monkeypatch, seven, names, save
+):
+    """However the two are spelled: a folder whose name looks like a pattern, by links, as standard
+    input."""
     folder = tmp_path / "[2024]"
     (tmp_path / "b").mkdir()
     folder.mkdir()
@@ -134,27 +175,41 @@ def test_a_figure_replaces_no_picture_and_becomes_none(capsys, tmp_path, monkeyp
     monkeypatch.chdir(folder)
     if names == ["-"]:
         fstat = os.fstat
-        monkeypatch.setattr(os, "fstat", lambda number: os.stat("good.png") if number == 0 else fstat(number))
+        monkeypatch.setattr(
+            os, "fstat", lambda number: os.stat("good.png") if number == 0 else fstat(number)
+        )
     before = (folder / "good.png").read_bytes()
     with pytest.raises(SystemExit) as exit:
         predict.main([*names, "--save", save])
     err = capsys.readouterr().err
-    assert exit.value.code == 2 and err.count("\n") == 1 and "argument --save: " in err and "choose another" in err
+    assert (
+        exit.value.code == 2
+        and err.count("\n") == 1
+        and "argument --save: " in err
+        and "choose another" in err
+    )
     assert (folder / "good.png").read_bytes() == before and not (folder / "seen.png").exists()
 
 
 def test_a_figure_beside_its_picture_is_welcome(folder, monkeypatch, capsys, network):
     monkeypatch.chdir(folder)
     assert predict.main(["good.png", "--save", "seen.png", "--checkpoint", str(network)]) == 0
-    assert predict.main([".", "--save", "seen.pdf", "--checkpoint", str(network)]) == 1  # bad.png; .pdf is never read
+    assert (
+        predict.main([".", "--save", "seen.pdf", "--checkpoint", str(network)]) == 1
+    )  # bad.png; .pdf is never read
     assert (folder / "seen.pdf").exists() and (folder / "seen.png").exists()
 
 
 def test_a_figure_that_has_no_room_for_all_says_so(capsys, folder, network, monkeypatch):
     monkeypatch.setattr(predict.readings, "MOST", 3)
     names = [str(folder / "good.png")] * 4
-    assert predict.main([*names, "--save", str(folder / "seen.png"), "--checkpoint", str(network)]) == 0
-    assert capsys.readouterr().err == "predict.py: the figure has room for the first 3 of 4 pictures\n"
+    assert (
+        predict.main([*names, "--save", str(folder / "seen.png"), "--checkpoint", str(network)])
+        == 0
+    )
+    assert (
+        capsys.readouterr().err == "predict.py: the figure has room for the first 3 of 4 pictures\n"
+    )
 
 
 NAMES = ["a\nb", "a\rb", "a\x1b[2Jb", "a\x85b", "a\u2028b", "\n", "a\tb"]
@@ -166,7 +221,9 @@ def test_a_name_is_shown_on_one_line(capsys, tmp_path, monkeypatch, seven, netwo
     """In what is read, kept and refused, by itself and in a folder; --json has it as it is."""
     def lines(arguments, status):
         try:
-            assert predict.main(["--checkpoint", str(network), *map(str, arguments)]) == status  # the last one counts
+            assert (
+                predict.main(["--checkpoint", str(network), *map(str, arguments)]) == status
+            )  # the last one counts
         except SystemExit as exit:
             assert exit.code == status == 2
         for stream in (captured := capsys.readouterr()):
@@ -175,12 +232,18 @@ def test_a_name_is_shown_on_one_line(capsys, tmp_path, monkeypatch, seven, netwo
 
     monkeypatch.setattr(utils, "DATA", tmp_path / f"{name}data")
     monkeypatch.setattr(utils, "ASSETS", tmp_path / "assets")
-    picture, bad, folder = tmp_path / f"{name}.png", tmp_path / f"{name}bad.gif", tmp_path / f"{name} folder"
+    picture, bad, folder = (
+        tmp_path / f"{name}.png",
+        tmp_path / f"{name}bad.gif",
+        tmp_path / f"{name} folder",
+    )
     for path in (folder, utils.DATA, utils.ASSETS):
         path.mkdir()
     for path in (picture, folder / picture.name):
         seven.save(path)
-    Image.new("L", (40, 40)).save(bad, save_all=True, append_images=[Image.new("L", (40, 40), 255)])  # two pages
+    Image.new("L", (40, 40)).save(
+        bad, save_all=True, append_images=[Image.new("L", (40, 40), 255)]
+    )  # two pages
     assert lines([picture, bad, folder, tmp_path / f"no{name}"], 1) == (2, 2)
     assert lines([picture, picture, "--save", tmp_path / f"{name}seen.png"], 0) == (2, 0)
     assert lines([picture, "--save", picture], 2) == (0, 1)
@@ -199,7 +262,16 @@ def test_of_many_damaged_files_none_stays_open(tmp_path, option):
     files, rng = fuzz.seeds(), random.Random(0)
     for i in range(150):
         (tmp_path / f"{i:03d}.png").write_bytes(files[i % len(files)][:rng.randrange(300)])
-    process = subprocess.run([sys.executable, "predict.py", tmp_path, *option], cwd=utils.ROOT, capture_output=True, text=True,
-                             preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64)))
+    process = subprocess.run(
+        [sys.executable, "predict.py", tmp_path, *option],
+        cwd=utils.ROOT,
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64)),
+    )
     answers = (process.stdout + process.stderr).splitlines()
-    assert process.returncode == 1 and len(answers) == 150 and not any(os.strerror(errno.EMFILE) in answer for answer in answers)
+    assert (
+        process.returncode == 1
+        and len(answers) == 150
+        and not any(os.strerror(errno.EMFILE) in answer for answer in answers)
+    )

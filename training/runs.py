@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 import utils
+from figures import window
 from training import files, own_pictures, report, teacher
 from training.checkpoints import (choose_checkpoint, load_checkpoint, read_file,
                                   save_checkpoint)
@@ -114,6 +115,9 @@ def train_seeds(training_process, args, settings, device, scratch, state, pictur
     if args.checkpoint == utils.CHECKPOINT and choose_checkpoint()[0] == utils.SHIPPED:
         print("predict.py reads with the shipped network, which is better on validation; "
               f"--checkpoint {utils.one_line(utils.short_path(args.checkpoint))} reads with this")
+    if args.live:
+        sys.stdout.flush()
+        window.wait_for_windows()
 
 
 def find_teacher(training_process, args, settings, data, device, own, is_new):
