@@ -187,7 +187,7 @@ def test_the_committed_page_is_the_committed_networks(network):
     layers = page.round_weights(checkpoints.load_checkpoint(network)[0])
     committed = COMMITTED.read_text(encoding="utf-8")
     found = data_of(committed)
-    hint = "python predict.py --export Assets/lenet5.html"
+    hint = "python predict.py --export Assets/lenet5.html --checkpoint Model/LeNet5.shipped.pth"
     for name, (weight, bias) in layers.items():
         expected = {"weight": page.encode(weight), "bias": page.encode(bias)}
         assert found["weights"][name] == expected, hint
