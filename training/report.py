@@ -211,8 +211,10 @@ def plot_augmentation(train_set, augment, settings):
     rows = [digits, *distorted[[0, 6, 12, 18]]]
     few = images[:1000], labels[:1000]
     if "styles" in ingredients:
-        index, others = other_styles(*few, generator)
-        order = few[1][index].argsort(stable=True)  # the ones, then the sevens
+        styles = other_styles(*few, generator)
+        others, classes = (torch.cat(parts) for parts in (
+            [others for _, _, others in styles], [few[1][index] for index, _, _ in styles]))
+        order = (classes + torch.linspace(0, 0.9, len(classes))).argsort()  # by class
         rows.append(others[order[torch.linspace(0, len(order) - 1, n).long()]])
         names.append("styles")
     if "negatives" in ingredients:
