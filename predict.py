@@ -84,7 +84,11 @@ def read_inputs(model, inputs):
 
 def load_model(model, checkpoint, device):
     """Return model, or the one in the file checkpoint if it is None, ready to read."""
-    return checkpoints.load_checkpoint(checkpoint, device)[0] if model is None else model.eval()
+    if model is not None:
+        return model.eval()
+    model, metadata = checkpoints.load_checkpoint(checkpoint, device)
+    checkpoints.check_digits(checkpoint, metadata)
+    return model
 
 
 def read_number(img_path, invert=None, model=None, checkpoint=None, device="cpu"):
@@ -209,6 +213,7 @@ def draw_and_read(args, device):
 
 def export(args, device):
     network = checkpoints.load_checkpoint(args.checkpoint)
+    checkpoints.check_digits(args.checkpoint, network[1])
     print(one_line(page.export(args.export, *network, lambda: data.read_mnist(False))))
     return 0
 

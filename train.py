@@ -165,6 +165,8 @@ def get_parser():
     add("--mine", action="store_true",
         help="train on your own pictures, too, those in mine/0 to mine/9 under --data-dir")
     add("--device", default="auto", help="auto, cpu, cuda, mps, ... (default: auto)")
+    add("--data", default=unset, metavar="SET", help="train on fashion, kmnist, qmnist, "
+        "emnist-letters or a folder with train/CLASS and test/CLASS of pictures (default: mnist)")
     add("--data-dir", type=Path, default=utils.DATA,
         help="MNIST is in, or put into, MNIST/raw under it")
     add("--checkpoint", type=Path, metavar="FILE", help="file for the weights, NAME.pth (default: "
@@ -188,7 +190,7 @@ def get_parser():
 
 
 SETTINGS = ("recipe", "epochs", "batch_size", "lr", "seed", "limit", "without", "set",
-            "deterministic")
+            "deterministic", "data")
 
 
 def check(args):
@@ -202,13 +204,16 @@ def check(args):
                          f"with {options}")
     threads = 1 if "deterministic" in given else torch.get_num_threads()
     settings = dict(make_settings(**given), threads=threads)
-    n_train = min(settings["limit"] or N_TRAINING, N_TRAINING)
+    most = math.inf if "data" in settings else N_TRAINING
+    n_train = min(settings["limit"] or most, most)
     if given.get("batch_size", 0) > n_train:
         raise ValueError(f"argument --batch-size: {given['batch_size']} is more than the {n_train} "
                          "training images")
     settings["batch_size"] = min(settings["batch_size"], n_train)
     if args.teacher and not args.resume and "teacher_epochs" not in settings:
         raise ValueError(f"argument --teacher: the {settings['recipe']} recipe has none")
+    if args.mine and "data" in settings:
+        raise ValueError("--mine cannot be combined with --data")
     if args.teacher and args.mine:
         raise ValueError("--teacher cannot be combined with --mine: that teacher has not seen your "
                          "pictures")

@@ -68,27 +68,29 @@ def set_plain_ticks(axis):
         lambda value, _: f"{value:g}" if f"{value:e}"[0] in "235" else ""))
 
 
-def plot_confusion(labels, predictions):
-    """Return a Figure of the 10x10 counts of (label, prediction), with each class's accuracy."""
+def plot_confusion(labels, predictions, classes="0123456789"):
+    """Return a Figure of the counts of (label, prediction), with each class's accuracy."""
     from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
 
-    counts = torch.bincount(labels * 10 + predictions, minlength=100).view(10, 10)
+    n = len(classes)
+    counts = torch.bincount(labels * n + predictions, minlength=n * n).view(n, n)
     share = counts / counts.sum(1, keepdim=True).clamp(min=1)
     wrong = share.clone().fill_diagonal_(0)
-    figure = Figure(figsize=(7.4, 6.6), layout="constrained")
+    figure = Figure(figsize=(0.74 * max(n, 10), 0.66 * max(n, 10)), layout="constrained")
     ax = figure.subplots()
     ax.imshow((100 * wrong).numpy(), cmap="Reds")
-    for true in range(10):
+    for true in range(n):
         ax.add_patch(Rectangle((true - 0.5, true - 0.5), 1, 1, color=INK))
-        for predicted in range(10):
+        for predicted in range(n):
             if count := counts[true, predicted].item():
                 light = true == predicted or wrong[true, predicted] > 0.6 * wrong.max()
                 ax.text(predicted, true, f"{count:,}", ha="center", va="center", fontsize=10,
                         color="white" if light else "black")
-        ax.text(9.7, true, f"{100 * share[true, true]:.2f} %", va="center", fontsize=10)
-    ax.text(9.7, -0.8, "accuracy", fontsize=10)
-    ax.set(xticks=range(10), yticks=range(10), xlabel="predicted digit", ylabel="true digit")
+        ax.text(n - 0.3, true, f"{100 * share[true, true]:.2f} %", va="center", fontsize=10)
+    ax.text(n - 0.3, -0.8, "accuracy", fontsize=10)
+    ax.set(xticks=range(n), yticks=range(n), xticklabels=classes, yticklabels=classes,
+           xlabel="predicted", ylabel="true")
     n_wrong = (labels != predictions).sum().item()
     ax.set_title(f"Confusion on {len(labels):,} test images: {n_wrong} misread, accuracy "
                  f"{100 - 100 * n_wrong / len(labels):.2f} %", pad=14)
@@ -138,12 +140,13 @@ def plot_rows(rows, names, heading):
     return figure
 
 
-def plot_mistakes(images, labels, probabilities, most=80):
+def plot_mistakes(images, labels, probabilities, classes="0123456789", most=80):
     """Return a Figure of the images (uint8) that are misread, the most confident ones first."""
     confidence, predictions = probabilities.max(1)
     wrong = (predictions != labels).nonzero().flatten()
     shown = wrong[confidence[wrong].argsort(descending=True)][:most]
-    titles = [f"{labels[i]} read as {predictions[i]}\n{100 * confidence[i]:.0f} %" for i in shown]
+    titles = [f"{classes[labels[i]]} read as {classes[predictions[i]]}\n"
+              f"{100 * confidence[i]:.0f} %" for i in shown]
     which = f"the {len(shown)} most confident of " if len(shown) < len(wrong) else ""
     heading = (f"Misread test digits: {which}{len(wrong)} of {len(labels):,}\n"
                "true digit, what it was read as, and with which probability")

@@ -18,6 +18,8 @@ from utils import MEAN, STD, LeNetError
 
 FORMAT_VERSION = 1  # raised when an older reader would misunderstand a newer file
 
+DIGITS = list("0123456789")
+
 # The lecture's network, which files that do not say theirs are taken for.
 LENET5 = "Conv2d Tanh AvgPool2d Conv2d Tanh AvgPool2d Conv2d Tanh Linear Tanh Linear"
 
@@ -100,7 +102,7 @@ def save_checkpoint(path, weights, **metadata):
     """Write a state dict of LeNet5 and metadata (numbers, strings, dicts of them) to path."""
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     with torch.random.fork_rng(devices=[]):  # the new network's random weights are not used
-        model = build_network()
+        model = build_network(len(_class_names(metadata)))
     model.load_state_dict(weights)
     save_file(path, dict(format_version=FORMAT_VERSION, torch_version=str(torch.__version__),
                          mean=MEAN, std=STD, network=describe_network(model), **metadata,
@@ -124,6 +126,8 @@ def choose_checkpoint():
         _, shipped = load_checkpoint(utils.SHIPPED)
     except LeNetError:  # of another network than model.py's
         shipped = {}
+    if _class_names(yours) != DIGITS:
+        return utils.SHIPPED, None
     loss, bound = (data.get("valid_loss", float("inf")) for data in (yours, shipped))
     if loss <= bound or "mine" in yours.get("settings", {}):
         where = utils.short_path(utils.CHECKPOINT)
@@ -149,7 +153,7 @@ def load_checkpoint(path=None, device="cpu"):
         metadata, weights = {}, unwrap(content)
     network = metadata.get("network", {"layers": LENET5})
     with torch.random.fork_rng(devices=[]):
-        model = build_network()
+        model = build_network(len(_class_names(metadata)))
     advice = "change model.py back, or train its network with another --checkpoint"
     if name_layers(model) != network["layers"]:
         raise LeNetError(f"{path} holds the weights of another network than model.py's, of "
@@ -162,6 +166,21 @@ def load_checkpoint(path=None, device="cpu"):
         raise LeNetError(f"{path} holds the weights of another network than model.py's: the layers "
                          f"are the same, but not what is computed with them; {advice}")
     return model.to(device).eval(), metadata
+
+
+def _class_names(metadata):
+    """Return the names of the classes that a network with this metadata tells apart."""
+    settings = metadata.get("settings")
+    return settings.get("classes", DIGITS) if isinstance(settings, dict) else DIGITS
+
+
+def check_digits(path, metadata):
+    """Raise LeNetError if the network in path, with this metadata, reads something else than
+    digits."""
+    if _class_names(metadata) != DIGITS:
+        data = metadata["settings"].get("data")
+        raise LeNetError(f"{path} was trained on {data}, and predict.py reads digits; "
+                         f"python train.py --evaluate --checkpoint {path} scores it")
 
 
 def unwrap(content):
@@ -189,10 +208,14 @@ def _check_metadata(path, metadata):
     if (metadata["mean"], metadata["std"]) != (MEAN, STD):
         raise LeNetError(f"{path} was trained with mean {metadata['mean']} and std "
                          f"{metadata['std']}, this code uses {MEAN} and {STD}")
-    network = metadata.get("network", {"layers": LENET5, "probe": 20 * [0.0]})
+    names = _class_names(metadata)
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise LeNetError(f"{path}: its 'classes' are no list of names")
+    n = 2 * len(names)
+    network = metadata.get("network", {"layers": LENET5, "probe": n * [0.0]})
     probe = network.get("probe") if isinstance(network, dict) else None
-    if not isinstance(probe, list) or [type(logit) for logit in probe] != 20 * [float]:
-        raise LeNetError(f"{path}: its 'network' has no probe of 20 logits")
+    if not isinstance(probe, list) or [type(logit) for logit in probe] != n * [float]:
+        raise LeNetError(f"{path}: its 'network' has no probe of {n} logits")
     if not isinstance(network.get("layers"), str):
         raise LeNetError(f"{path}: its 'network' names no layers")
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 
 import utils
+from training.checkpoints import DIGITS
 from utils import DATA, LeNetError
 
 N_TRAINING = 55_000  # of the 60,000 training images;
@@ -106,26 +107,81 @@ def _fetch(raw, name):
 def split_validation(images, labels):
     """Return ((images, labels) for training, (images, labels) for validation).
 
-    The validation set holds 500 images of each class, the same ones in every run: the split has a
-    seed of its own, so that results of different training seeds can be compared.
+    The validation set holds 500 images of each class, a tenth if there are fewer, the same ones in
+    every run: the split has a seed of its own, so that results of training seeds can be compared.
     """
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(1998))
     is_validation = torch.zeros(len(labels), dtype=torch.bool)
-    for digit in range(10):
-        of_digit = order[labels[order] == digit]
-        is_validation[of_digit[:N_VALIDATION // 10]] = True
+    for label in labels.unique():
+        of_class = order[labels[order] == label]
+        is_validation[of_class[:min(N_VALIDATION // 10, max(1, len(of_class) // 10))]] = True
     train, valid = ~is_validation, is_validation
     return (images[train], labels[train]), (images[valid], labels[valid])
 
 
-def load_data(data_dir, device, limit=None):
+def load_data(data_dir, device, limit=None, name="mnist"):
     """Return ((images, labels) for training, validation, test) on device, the first `limit`
-    training images only."""
-    train_set, valid_set = split_validation(*load_mnist(True, data_dir))
+    training images only; name: of a data set as class_names() takes it."""
+    train_set, valid_set = split_validation(*load_set(name, True, data_dir))
     train_set = [tensor[:limit] for tensor in train_set]
-    test_set = load_mnist(False, data_dir)
+    test_set = load_set(name, False, data_dir)
     return [tuple(tensor.to(device) for tensor in part)
             for part in (train_set, valid_set, test_set)]
+
+
+# --------------------------------------------------------------------------------------------------
+# Sets like MNIST
+
+OTHERS = {  # by name: torchvision's class, further arguments of it
+    "fashion": ("FashionMNIST", {}), "kmnist": ("KMNIST", {}), "qmnist": ("QMNIST", {}),
+    "emnist-letters": ("EMNIST", {"split": "letters"})}
+
+
+def class_names(name):
+    """Return the names of the classes of a data set, in the order of their labels.
+
+    name: mnist, one of OTHERS, or a folder with train/CLASS/ and test/CLASS/ of pictures, light on
+    dark. Raises ValueError if it is none of them.
+    """
+    if name in ("mnist", "qmnist"):
+        return DIGITS
+    if name in OTHERS:
+        from torchvision import datasets
+
+        kind = getattr(datasets, OTHERS[name][0])
+        return kind.classes_split_dict["letters"][1:] if name == "emnist-letters" else kind.classes
+    names = [sorted(path.name for path in Path(name, part).glob("*") if path.is_dir())
+             for part in ("train", "test")]
+    if len(names[0]) < 2 or names[0] != names[1]:
+        raise ValueError(f"argument --data: mnist, {', '.join(OTHERS)} or a folder with the same "
+                         f"classes, two or more, in train/CLASS and test/CLASS, got {name}")
+    return names[0]
+
+
+def load_set(name, train, data_dir=DATA):
+    """Return the training (train=True) or test images of a data set and their labels, as
+    load_mnist() does. Raises LeNetError if they can't be had."""
+    if name == "mnist":
+        return load_mnist(train, data_dir)
+    from torchvision import datasets, transforms
+
+    try:
+        if name not in OTHERS:
+            as_views = transforms.Compose([transforms.Grayscale(), transforms.Resize((28, 28)),
+                                           transforms.PILToTensor()])
+            part = datasets.ImageFolder(Path(name, "train" if train else "test"), as_views)
+            images, labels = zip(*part)
+            return utils.resize(torch.cat(images)), torch.tensor(labels)
+        kind, more = OTHERS[name]
+        with contextlib.redirect_stdout(None):  # what it fetches
+            part = getattr(datasets, kind)(str(data_dir), train=train, download=True, **more)
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = str(error).partition("\n")[0]
+        raise LeNetError(f"{name} could neither be read nor fetched: {reason}") from error
+    images, labels = part.data, part.targets.long()
+    if name == "emnist-letters":  # on their side, and counted from 1
+        images, labels = images.transpose(1, 2).contiguous(), labels - 1
+    return utils.resize(images), labels[:, 0] if labels.ndim > 1 else labels  # qmnist says more
 
 
 class Batches:

@@ -89,12 +89,14 @@ def lock_folder(folder):
         lock.release()
 
 
-def check_replaceable(checkpoint):
-    """Raise LeNetError if checkpoint is there but not a network of model.py's, which could be
-    compared, and kept, when it is replaced."""
+def check_replaceable(checkpoint, settings):
+    """Raise LeNetError if checkpoint is there but not a network of model.py's, of the data set in
+    settings, which could be compared, and kept, when it is replaced."""
     if os.path.exists(checkpoint):
         try:
-            load_checkpoint(checkpoint)
+            _, metadata = load_checkpoint(checkpoint)
+            if metadata.get("settings", {}).get("data") != settings.get("data"):
+                raise LeNetError(f"{checkpoint} holds a network of another data set")
         except LeNetError as error:
             raise LeNetError(f"{error}; a training would replace it: move it away, or name another "
                              "--checkpoint") from error

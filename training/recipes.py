@@ -14,7 +14,7 @@ import utils
 from training import fast_cpu
 from training.augment import make_augment
 from training.checkpoints import build_network
-from training.data import Batches
+from training.data import DIGITS, Batches, class_names
 from training.negatives import make_negatives
 from training.soap import SOAP
 from training.styles import other_styles
@@ -34,15 +34,27 @@ RECIPES = {
 RECIPES["distilled"] = dict(RECIPES["modern"], epochs=120, teacher_epochs=30, temperature=2.0)
 
 
+DIGITS_ONLY = "styles", "negatives", "random-rotation"
+
+
 def make_settings(recipe="modern", without=(), set=(), deterministic=False, **given):
     """Return the settings of a run of a recipe: its own, changed as options of train.py say.
 
     without: names of ingredients; set: texts NAME=NUMBER; deterministic: leave out what depends on
-    the processor. Raises ValueError, in one line, for what the recipe does not have.
+    the processor; data: of another set than MNIST, whose classes need not be digits. Raises
+    ValueError, in one line, for what the recipe does not have.
     """
     own = RECIPES[recipe]
     if unknown := sorted(frozenset(without) - frozenset(own["ingredients"])):
         raise ValueError(f"argument --without: the {recipe} recipe has no {', '.join(unknown)}")
+    if given.get("data", "mnist") == "mnist":
+        given.pop("data", None)
+    else:
+        given["classes"] = class_names(given["data"])
+        if given["classes"] != DIGITS:  # no augmentation that is for digits, or changes a class
+            if "teacher_epochs" in own:
+                raise ValueError(f"argument --data: the {recipe} recipe is for digits")
+            without = [*without, *DIGITS_ONLY]
     if deterministic:
         given, without = given | {"deterministic": True}, [*without, "bfloat16", "im2col"]
     numbers = [name for name, value in own.items() if isinstance(value, float) and name != "lr"]
@@ -70,7 +82,7 @@ def prepare(settings, train_set, device, own=None, loss_func=None):
     ingredients = settings["ingredients"]
     on_cpu = torch.device(device).type == "cpu"
     torch.manual_seed(settings["seed"])
-    model = build_network().to(device)
+    model = build_network(len(settings.get("classes", DIGITS))).to(device)
     train_loader = make_loader(settings, train_set, own)
     gradients, im2col = fast_cpu.autograd_gradients, False
     if on_cpu:

@@ -9,7 +9,7 @@ from figures import plots, window
 import utils
 from training import files
 from training.augment import make_augment, random_rotation
-from training.data import Batches
+from training.data import DIGITS, Batches
 from training.negatives import make_negatives
 from training.styles import other_styles
 from training.fast_cpu import count_chunks
@@ -39,20 +39,20 @@ def headline(device, settings, data):
 def describe(settings):
     """Return settings as one line for people; headline() has said the number of threads."""
     plain = [f"{key} {value}" for key, value in settings.items()
-             if key not in ("ingredients", "threads") and value is not None]
+             if key not in ("ingredients", "threads", "classes") and value is not None]
     ingredients = ", ".join(settings["ingredients"]) or "no augmentation, no schedule"
     return f"{', '.join(plain)}; {ingredients}"
 
 
-def print_result(best, errors, n_test, seconds):
+def print_result(best, errors, n_test, n_classes, seconds):
     """Say how a completed run did; return its row of summarise()'s table."""
     accuracies = {key: 100 - value for key, value in errors.items()}
     n_wrong = round(errors["upright"] * n_test / 100)
     print(f"best epoch {best['epoch']} (validation loss {best['valid_loss']:.4f}) after "
           f"{seconds:.0f} s; test accuracy {accuracies['upright']:.2f} % "
           f"({n_wrong} of {n_test:,} wrong)", flush=True)
-    if best["valid_accuracy"] < 20:
-        print("this is near chance, 10 %: the network has not learned; a lower --lr may help, and "
+    if best["valid_accuracy"] < 200 / n_classes:
+        print("this is near chance: the network has not learned; a lower --lr may help, and "
               "so may more --epochs or a higher --limit", flush=True)
     return {"errors": n_wrong, "valid": best["valid_accuracy"], **accuracies}
 
@@ -107,7 +107,7 @@ def expected_calibration_error(probabilities, labels, bins=15):
     return (gaps.abs().sum() / len(labels)).item()
 
 
-def print_scores(model, test_set, device):
+def print_scores(model, test_set, device, classes):
     """Print everything that --evaluate promises about model on the test set."""
     logits, labels = utils.predict_all(model, Batches(*test_set, 1000), device)
     probabilities, right = logits.softmax(1), logits.argmax(1) == labels
@@ -116,11 +116,12 @@ def print_scores(model, test_set, device):
     for degrees, errors in score(model, test_set, device).items():
         if degrees != "upright":
             print(f"  rotated within {degrees:>4} degrees: {100 - errors:.2f} %")
-    for digit in range(10):
-        of_digit = right[labels == digit]
-        if len(of_digit):
-            print(f"  digit {digit}: {percent(of_digit.float().mean().item())} "
-                  f"({(~of_digit).sum().item():2d} of {len(of_digit):,} wrong)")
+    kind = "digit" if classes == DIGITS else "class"
+    for label, name in enumerate(classes):
+        of_class = right[labels == label]
+        if len(of_class):
+            print(f"  {kind} {utils.one_line(name)}: {percent(of_class.float().mean().item())} "
+                  f"({(~of_class).sum().item():2d} of {len(of_class):,} wrong)")
     error = expected_calibration_error(probabilities, labels)
     print(f"expected calibration error {percent(error)} (15 bins)")
 
@@ -145,7 +146,8 @@ def plot_history(history, settings, figure=None):
     """Return the loss curves of a run, in figure if one is given."""
     keys = "train_loss", "valid_loss", "valid_accuracy"
     columns = [[row[key] for row in history] for key in keys]
-    title = f"LeNet-5 on MNIST, {settings['recipe']} recipe, seed {settings['seed']}"
+    title = (f"LeNet-5 on {settings.get('data', 'MNIST')}, {settings['recipe']} recipe, "
+             f"seed {settings['seed']}")
     note = "Training loss is measured while training, on distorted images and on negatives."
     return plots.plot_losses(*columns, title, figure, settings["epochs"],
                              note if make_augment(settings["ingredients"]) else "")
@@ -185,10 +187,10 @@ def write_figures(model, history, train_set, test_set, device, assets, settings)
     """Write the pictures of a run (of an evaluation, if history is None) into the folder assets;
     return their paths. One that can't be written is a warning."""
     logits, labels = utils.predict_all(model, Batches(*test_set, 1000), device)
-    images = test_set[0].cpu()
+    images, classes = test_set[0].cpu(), settings.get("classes", DIGITS)
     figures = {
-        "confusion_matrix.png": plots.plot_confusion(labels, logits.argmax(1)),
-        "mistakes.png": plots.plot_mistakes(images, labels, logits.softmax(1)),
+        "confusion_matrix.png": plots.plot_confusion(labels, logits.argmax(1), classes),
+        "mistakes.png": plots.plot_mistakes(images, labels, logits.softmax(1), classes),
     }
     if history is not None:
         figures["loss_curves.png"] = plot_history(history, settings)

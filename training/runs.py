@@ -16,7 +16,7 @@ from figures import window
 from training import files, own_pictures, report, teacher
 from training.checkpoints import (choose_checkpoint, load_checkpoint, read_file,
                                   save_checkpoint)
-from training.data import Batches, load_data
+from training.data import DIGITS, Batches, load_data
 from training.fast_cpu import count_chunks
 from training.files import best_epoch, sibling_path
 from training.recipes import RECIPES, prepare
@@ -68,8 +68,9 @@ def run(training_process, settings, data, device, checkpoint, state=None, on_epo
 
 def train_seeds(training_process, args, settings, device, scratch, state, pictures):
     """Train args.seeds networks and say how each did on the test set."""
-    files.check_replaceable(args.checkpoint)
-    data = load_data(args.data_dir, device, settings["limit"])
+    files.check_replaceable(args.checkpoint, settings)
+    data = load_data(args.data_dir, device, settings["limit"], **name_set(settings))
+    settings["batch_size"] = min(settings["batch_size"], len(data[0][1]))
     utils.keep_freed_memory()
     if args.dry_run:  # one batch of everything
         data = [tuple(tensor[:settings["batch_size"]] for tensor in part) for part in data]
@@ -98,7 +99,9 @@ def train_seeds(training_process, args, settings, device, scratch, state, pictur
         model, history, errors = run(training_process, settings, data, device, checkpoint,
                                      state, on_epoch, own, master)
         seconds = time.perf_counter() - started
-        results.append(report.print_result(best_epoch(history), errors, len(data[2][1]), seconds))
+        n_classes = len(settings.get("classes", DIGITS))
+        results.append(report.print_result(best_epoch(history), errors, len(data[2][1]), n_classes,
+                                           seconds))
         if not args.dry_run:
             results_of_run = dict(results[-1], seconds=round(seconds, 1))
             report.warn_on_error(files.keep_run)(args.runs, model, history, settings,
@@ -148,12 +151,18 @@ def finish(args, settings, model, history, errors, data, device):
     return comparison
 
 
+def name_set(settings):
+    """Return load_data()'s keyword argument for the data set that settings name, if any."""
+    return {"name": settings["data"]} if "data" in settings else {}
+
+
 def evaluate(args, device):
     """Do what --evaluate asks for."""
-    model, _ = load_checkpoint(args.checkpoint, device)
-    *_, test_set = load_data(args.data_dir, device)
-    report.print_scores(model, test_set, device)
-    report.write_figures(model, None, None, test_set, device, args.pictures, None)
+    model, metadata = load_checkpoint(args.checkpoint, device)
+    settings = metadata.get("settings", {})
+    *_, test_set = load_data(args.data_dir, device, None, **name_set(settings))
+    report.print_scores(model, test_set, device, settings.get("classes", DIGITS))
+    report.write_figures(model, None, None, test_set, device, args.pictures, settings)
 
 
 # --------------------------------------------------------------------------------------------------
