@@ -128,7 +128,7 @@ def plot_rows(rows, names, heading):
     strips = [torch.cat([F.pad(image[0].float() / image.max(), (1, 1, 1, 1), value=1.0)
                          for image in row], dim=1) for row in rows]
     mosaic = torch.cat(strips)
-    size = 9, 9 * mosaic.shape[0] / mosaic.shape[1] + 0.4
+    size = 9, 8.1 * mosaic.shape[0] / mosaic.shape[1] + 0.4  # names take a tenth of the width
     figure = Figure(figsize=size, layout="constrained")
     ax = figure.subplots()
     ax.imshow(mosaic.numpy(), cmap="gray", vmin=0, vmax=1)

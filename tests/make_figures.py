@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from figures import draw  # noqa: E402
 import hand  # noqa: E402
 from training import checkpoints  # noqa: E402
-from training import data, report  # noqa: E402
+from training import augment, data, negatives, report, styles  # noqa: E402
 import pages  # noqa: E402
 from reading import binarize, candidates as proposals  # noqa: E402
 from reading.image import PictureError, to_array  # noqa: E402
@@ -276,6 +276,31 @@ def plot_lesson(images, before, after):
     return figure
 
 
+def plot_ingredients(images, labels):
+    """Return a Figure of what each ingredient of the recipe does to digits: one row for each."""
+    digits = torch.stack([images[labels == digit][0] for digit in range(10)])
+    rows, names = [digits], ["MNIST"]
+    batch = digits.repeat(4, 1, 1, 1).float() / 255  # of four, one is thicker and one thinner
+    chosen = ["affine", "random-rotation", "elastic"]
+    for name, ingredients, row in (
+        ("affine", chosen[:1], 0), ("+ random-rotation", chosen[:2], 0), ("+ elastic", chosen, 0),
+        ("thicker", ["stroke-thickness"], 0), ("thinner", ["stroke-thickness"], 1),
+    ):
+        distort = augment.make_augment(ingredients)
+        made = distort(batch, torch.Generator().manual_seed(1)).view(4, *digits.shape)
+        rows.append(made[row])
+        names.append(name)
+    generator = torch.Generator().manual_seed(0)
+    parts = styles.other_styles(images[:300], labels[:300], generator)
+    for name, (_, _, others) in zip(("styles: flags", "styles: bars", "styles: tails"), parts):
+        rows.append(others[:10])
+        names.append(name)
+    made = negatives.make_negatives(images[:1000], labels[:1000], 1000, 1, generator)
+    rows.append(made[torch.linspace(0, len(made) - 1, 10).long()])
+    names.append("negatives")
+    return plots.plot_rows(rows, names, "What each ingredient makes of training digits")
+
+
 def shipped_history():
     """Return the epochs of the shipped network's training, as report.py takes them."""
     with open(utils.SHIPPED.with_name("LeNet5.shipped.history.csv"), newline="") as file:
@@ -359,5 +384,6 @@ if __name__ == "__main__":
         report.write_figures(
             model, shipped_history(), sets[0], sets[2], "cpu", ASSETS, metadata["settings"]
         )
+        window.save_figure(plot_ingredients(*sets[0]), ASSETS / "ingredients.png")
         images, labels = sets[1]
         window.save_figure(plot_filters(model, images[labels == 0][0]), ASSETS / "filters.png")
