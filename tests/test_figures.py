@@ -176,6 +176,7 @@ def test_a_frame_says_what_was_read_and_marks_errors(few):
     assert [text.get_color() == plots.WRONG for text in texts] == [i == 7 for i in range(20)]
 
 
+@pytest.mark.slow
 def test_the_film_has_a_frame_for_each_look(few, tmp_path):
     headings = make_film.film(*few[:2], tmp_path / "film.gif", epochs=2, stops=(1,))
     film = Image.open(tmp_path / "film.gif")
