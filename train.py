@@ -3,7 +3,6 @@
   python train.py                   the default recipe: a minute on two cores
   python train.py --epochs 5        a short run for the impatient
   python train.py --recipe classic  the lecture's: Adam, batch 64, 30 epochs
-  python train.py --recipe distilled  learn from a teacher, trained first
   python train.py --seeds 5         seeds 0..4, mean and standard deviation
   python train.py --live            redraw the loss curves after every epoch
   python train.py --mine            train on the pictures in data/mine, too
@@ -156,8 +155,6 @@ def get_parser():
         help="leave an ingredient out of the recipe, may be repeated: %(choices)s")
     add("--set", action="append", default=unset, metavar="NAME=NUMBER",
         help="set another number of the recipe: weight_decay, warm_up, negatives; may be repeated")
-    add("--teacher", type=Path, metavar="FILE",
-        help="distilled: NAME.teacher.pth of an earlier run, in place of a new teacher")
     add("--limit", type=count, default=unset, metavar="N",
         help="train on the first N training images only")
     add("--deterministic", action="store_true", default=unset,
@@ -197,7 +194,7 @@ def check(args):
     """Return (settings, device) of parsed arguments; raise ValueError, in one line, for what can't
     be done."""
     given = {key: value for key, value in vars(args).items() if key in SETTINGS}
-    trains = [*given, *(key for key in ("live", "mine", "teacher") if getattr(args, key))]
+    trains = [*given, *["live"] * args.live, *["mine"] * args.mine]
     if (args.evaluate or args.compare) and trains:
         options = ", ".join("--" + key.replace("_", "-") for key in trains)
         raise ValueError(f"{'--evaluate' if args.evaluate else '--compare'} cannot be combined "
@@ -210,15 +207,10 @@ def check(args):
         raise ValueError(f"argument --batch-size: {given['batch_size']} is more than the {n_train} "
                          "training images")
     settings["batch_size"] = min(settings["batch_size"], n_train)
-    if args.teacher and not args.resume and "teacher_epochs" not in settings:
-        raise ValueError(f"argument --teacher: the {settings['recipe']} recipe has none")
     if args.mine and "data" in settings:
         raise ValueError("--mine cannot be combined with --data")
-    if args.teacher and args.mine:
-        raise ValueError("--teacher cannot be combined with --mine: that teacher has not seen your "
-                         "pictures")
     if args.dry_run:
-        settings |= {key: 1 for key in ("epochs", "teacher_epochs") if key in settings}
+        settings["epochs"] = 1
     args.pictures, args.runs = files.choose_folders(args.checkpoint, args.assets_dir)
     if args.checkpoint is None:
         args.checkpoint = choose_checkpoint()[0] if args.evaluate else utils.CHECKPOINT

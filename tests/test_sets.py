@@ -107,7 +107,6 @@ def test_other_classes_are_not_augmented_as_digits_are():
     (["--data", "nothing"], "argument --data: mnist, fashion"),
     (["--data", "tests"], "argument --data: mnist, fashion"),
     (["--data", "fashion", "--mine"], "--mine cannot be combined with --data"),
-    (["--data", "fashion", "--recipe", "distilled"], "the distilled recipe is for digits"),
     (["--data", "fashion", "--evaluate"], "--evaluate cannot be combined with --data")])
 def test_what_cannot_be_trained_on_is_one_line(capsys, arguments, complaint):
     with pytest.raises(SystemExit) as exit:

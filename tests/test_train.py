@@ -250,10 +250,8 @@ def test_several_seeds_end_in_their_mean(small_data, tmp_path, monkeypatch, caps
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-@pytest.mark.parametrize("name", ["modern", "distilled"])
-def test_on_a_gpu(small_data, tmp_path, monkeypatch, name):
-    monkeypatch.setitem(recipes.RECIPES["distilled"], "teacher_epochs", 1)
-    arguments = small(tmp_path, "--device", "cuda", "--recipe", name)
+def test_on_a_gpu(small_data, tmp_path):
+    arguments = small(tmp_path, "--device", "cuda")
     assert train.main([str(argument) for argument in arguments[1:]]) == 0
     assert checkpoints.load_checkpoint(tmp_path / "out" / "net.pth")[0].classifier[0].weight.device.type == "cpu"
 
@@ -313,9 +311,6 @@ def test_dry_run_leaves_no_trace(run):
     (["--device", "meta"], "'meta' is not available"),
     (["--recipe", "secret"], "--recipe: invalid choice"),
     (["--recipe", "classic", "--without", "affine"], "the classic recipe has no affine"),
-    (["--teacher", "net.teacher.pth"], "--teacher: the modern recipe has none"),
-    (["--recipe", "distilled", "--teacher", "x.pth", "--mine"], "--teacher cannot be combined with --mine"),
-    (["--evaluate", "--teacher", "x.pth"], "--evaluate cannot be combined with --teacher"),
     (["--assets-dir", "model.py"], "--assets-dir: can't write in model.py"),
     (["--checkpoint", "model.py/net.pth"], "--checkpoint: can't write in model.py"),
     (["--checkpoint", "Model"], "Model is a folder"),

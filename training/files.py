@@ -6,7 +6,6 @@
     LeNet5.last.pth        the state of the last run after its last epoch, to resume from; it is
                            also a checkpoint of that run's best epoch
     LeNet5.last.csv        the epochs of that run so far
-    LeNet5.teacher.pth     the teacher of the last run with one, kept for the next
 
 An interrupted run leaves the network, its history and its pictures alone. A completed run replaces
 the network, even by a worse one, but the best of all that were there before, and of runs that were
@@ -34,8 +33,8 @@ import utils
 from training.checkpoints import load_checkpoint, read_file, save_checkpoint
 from utils import LeNetError
 
-SUFFIXES = (".last", ".previous", ".history", ".teacher")
-FILES = ("last.pth", "last.csv", "previous.pth", "history.csv", "teacher.pth")
+SUFFIXES = (".last", ".previous", ".history")
+FILES = ("last.pth", "last.csv", "previous.pth", "history.csv")
 
 
 def sibling_path(checkpoint, what):

@@ -25,13 +25,11 @@ RECIPES = {
     # Ours: what each ingredient contributes is in the model card, Model/README.md. negatives: how
     # many there are in an epoch, against its digits; warm_up: the part of the steps in which the
     # learning rate rises.
-    "modern": dict(epochs=40, batch_size=512, lr=0.006, weight_decay=0.2, warm_up=0.05,
+    "modern": dict(epochs=40, batch_size=512, lr=0.0045, weight_decay=0.2, warm_up=0.05,
                    negatives=0.05, ingredients=(
         "soap", "weight-decay", "schedule", "affine", "random-rotation", "elastic",
         "stroke-thickness", "styles", "negatives", "bfloat16", "im2col")),
 }
-# The same for longer, with a teacher's answers for labels: training/teacher.py.
-RECIPES["distilled"] = dict(RECIPES["modern"], epochs=120, teacher_epochs=30, temperature=2.0)
 
 
 DIGITS_ONLY = "styles", "negatives", "random-rotation"
@@ -52,8 +50,6 @@ def make_settings(recipe="modern", without=(), set=(), deterministic=False, **gi
     else:
         given["classes"] = class_names(given["data"])
         if given["classes"] != DIGITS:  # no augmentation that is for digits, or changes a class
-            if "teacher_epochs" in own:
-                raise ValueError(f"argument --data: the {recipe} recipe is for digits")
             without = [*without, *DIGITS_ONLY]
     if deterministic:
         given, without = given | {"deterministic": True}, [*without, "bfloat16", "im2col"]
@@ -83,10 +79,15 @@ def prepare(settings, train_set, device, own=None, loss_func=None):
     on_cpu = torch.device(device).type == "cpu"
     torch.manual_seed(settings["seed"])
     model = build_network(len(settings.get("classes", DIGITS))).to(device)
-    train_loader = make_loader(settings, train_set, own)
+    generator = torch.Generator().manual_seed(settings["seed"])
+    images, targets, table = add_styles_and_negatives(
+        *train_set, ingredients, settings["seed"], settings.get("negatives", 0.05))
+    if own is not None:
+        images, targets, table = add_own(images, targets, table, *own)
+    size = settings["batch_size"]
+    train_loader = Batches(images, targets, size, generator, make_augment(ingredients), table)
     gradients, im2col = fast_cpu.autograd_gradients, False
     if on_cpu:
-        size, (images, targets) = settings["batch_size"], train_loader.dataset.tensors
         n_chunks = fast_cpu.count_chunks(torch.get_num_threads(), size)
         n = min(size, 64 * n_chunks)
         few = utils.standardise(images[:n].float() / 255), targets[:n]
@@ -107,23 +108,12 @@ def prepare(settings, train_set, device, own=None, loss_func=None):
     return model, optimizer, train_loader, dict(scheduler=scheduler, gradients=gradients)
 
 
-def make_loader(settings, train_set, own=None):
-    """Return the Batches that a network is trained on; the arguments are prepare()'s."""
-    ingredients, seed = settings["ingredients"], settings["seed"]
-    images, targets, table = add_styles_and_negatives(
-        *train_set, ingredients, seed, settings.get("negatives", 0.05))
-    if own is not None:
-        images, targets, table = add_own(images, targets, table, *own)
-    generator = torch.Generator().manual_seed(seed)
-    return Batches(images, targets, settings["batch_size"], generator, make_augment(ingredients),
-                   table)
-
-
-CHOICES = 5  # images in a row of the sampling table, shown in turns: see styles.other_styles()
+CHOICES = 5  # images in a row of the sampling table: every fifth time, on average, a one or a
+             # seven has another style
 
 
 def add_styles_and_negatives(images, labels, ingredients, seed, share=0.05):
-    """Return (images, targets, table): with "styles", digits in other styles added; with
+    """Return (images, targets, table): with "styles", ones and sevens in another style added; with
     "negatives", what is no digit, as many of an epoch's images, against its digits, as share says.
 
     table, the sampling table, int64 (M, CHOICES), says what an epoch's M images are: each is one of
@@ -138,10 +128,9 @@ def add_styles_and_negatives(images, labels, ingredients, seed, share=0.05):
     choices = CHOICES if {"styles", "negatives"} & set(ingredients) else 1
     table = torch.arange(len(labels))[:, None].repeat(1, choices)
     if "styles" in ingredients:
-        for index, columns, others in other_styles(plain, labels, generator):
-            for column in columns:
-                table[index, column] = len(images) + torch.arange(len(index))
-            images, targets = torch.cat([images, others]), torch.cat([targets, labels[index]])
+        index, others = other_styles(plain, labels, generator)
+        table[index, 0] = len(plain) + torch.arange(len(index))
+        images, targets = torch.cat([plain, others]), torch.cat([labels, labels[index]])
     if "negatives" in ingredients:
         n = round(share * len(labels))
         negatives = make_negatives(plain, labels, n, CHOICES, generator)

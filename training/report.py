@@ -213,10 +213,8 @@ def plot_augmentation(train_set, augment, settings):
     rows = [digits, *distorted[[0, 6, 12, 18]]]
     few = images[:1000], labels[:1000]
     if "styles" in ingredients:
-        styles = other_styles(*few, generator)
-        others, classes = (torch.cat(parts) for parts in (
-            [others for _, _, others in styles], [few[1][index] for index, _, _ in styles]))
-        order = (classes + torch.linspace(0, 0.9, len(classes))).argsort()  # by class
+        index, others = other_styles(*few, generator)
+        order = few[1][index].argsort(stable=True)  # the ones, then the sevens
         rows.append(others[order[torch.linspace(0, len(order) - 1, n).long()]])
         names.append("styles")
     if "negatives" in ingredients:

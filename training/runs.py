@@ -13,34 +13,26 @@ from torch import nn
 
 import utils
 from figures import window
-from training import files, own_pictures, report, teacher
+from training import files, own_pictures, report
 from training.checkpoints import (choose_checkpoint, load_checkpoint, read_file,
                                   save_checkpoint)
 from training.data import DIGITS, Batches, load_data
-from training.fast_cpu import count_chunks
 from training.files import best_epoch, sibling_path
 from training.recipes import RECIPES, prepare
 from utils import LeNetError
 
-def run(training_process, settings, data, device, checkpoint, state=None, on_epoch=None, own=None,
-        master=None):
+def run(training_process, settings, data, device, checkpoint, state=None, on_epoch=None, own=None):
     """Train one network as settings say; keep its state, after each epoch, beside checkpoint.
 
     training_process: train.py's. settings: recipe, epochs, batch_size, lr, seed, limit,
     ingredients, threads (for the record: torch has been told). data: ((images, labels) for
     training, validation, test), uint8 on device.
     state: as kept, to resume from. on_epoch(history) is called once the state is safe. own:
-    (images, labels) of the user's own to train on, too. master: a teacher, if one is to be learnt
-    from. Returns (best_model, history, errors on the
+    (images, labels) of the user's own to train on, too. Returns (best_model, history, errors on the
     test set as report.score() gives them).
     """
     train_set, valid_set, test_set = data
     model, optimizer, train_loader, how = prepare(settings, train_set, device, own)
-    if master is not None:
-        on_cpu = torch.device(device).type == "cpu"
-        n_chunks = count_chunks(settings["threads"], settings["batch_size"]) if on_cpu else 1
-        how["gradients"] = teacher.distill(how["gradients"], master,
-                                            settings["temperature"], n_chunks)
     parts = {"model": model, "optimizer": optimizer, "scheduler": how["scheduler"]}
     parts = {name: part for name, part in parts.items() if part is not None}
     generator = train_loader.generator
@@ -79,7 +71,6 @@ def train_seeds(training_process, args, settings, device, scratch, state, pictur
     valid_loader = Batches(*data[1], 1000)
     if state is None:
         files.keep_unfinished(args.checkpoint, valid_loader, device)
-    master = find_teacher(training_process, args, settings, data, device, own, state is None)
     results, first, comparison = [], settings["seed"], None
     for seed in range(first, first + args.seeds):
         settings = dict(settings, seed=seed)
@@ -97,7 +88,7 @@ def train_seeds(training_process, args, settings, device, scratch, state, pictur
         started = time.perf_counter()
         checkpoint = args.checkpoint if seed == first else scratch / f"seed{seed}.pth"
         model, history, errors = run(training_process, settings, data, device, checkpoint,
-                                     state, on_epoch, own, master)
+                                     state, on_epoch, own)
         seconds = time.perf_counter() - started
         n_classes = len(settings.get("classes", DIGITS))
         results.append(report.print_result(best_epoch(history), errors, len(data[2][1]), n_classes,
@@ -121,19 +112,6 @@ def train_seeds(training_process, args, settings, device, scratch, state, pictur
     if args.live:
         sys.stdout.flush()
         window.wait_for_windows()
-
-
-def find_teacher(training_process, args, settings, data, device, own, is_new):
-    """Return the teacher of a run, or None if its recipe has none: --teacher's, that of the run to
-    resume, or a new one, kept beside the checkpoint."""
-    if "teacher_epochs" not in settings:
-        return None
-    path = sibling_path(args.checkpoint, "teacher.pth")
-    if args.teacher or not is_new:
-        return teacher.load_teacher(args.teacher or path, device)
-    master = teacher.train_teacher(training_process, settings, *data[:2], device, own)
-    teacher.save_teacher(master, path)
-    return master
 
 
 def finish(args, settings, model, history, errors, data, device):
@@ -209,8 +187,7 @@ def how_to_resume(args):
     it has to be typed here."""
     options = [f"--{name}={value}" for name, value, default in (
         ("checkpoint", args.checkpoint, utils.CHECKPOINT), ("assets-dir", args.assets_dir, None),
-        ("data-dir", args.data_dir, utils.DATA), ("device", args.device, "auto"),
-        ("teacher", args.teacher, None))
+        ("data-dir", args.data_dir, utils.DATA), ("device", args.device, "auto"))
         if value != default]
     python = Path(sys.executable or "python")
     found = shutil.which(python.name)  # not the one of a virtual environment that is not active

@@ -1,8 +1,7 @@
-"""Writing styles that MNIST lacks, made of its digits: flags, bars and long tails.
+"""Writing styles that MNIST lacks, drawn onto its digits: ones with a flag, sevens with a bar.
 
 MNIST's ones are bare strokes and its sevens have no bar, while most of the world writes a flag on
-the one and many a bar through the seven; a network that never saw them reads a flagged 1 as 7, and
-a 9 with a long tail as 1.
+the one and many a bar through the seven; a network that never saw them reads a flagged 1 as 7.
 
 Images are float (N, 1, H, W), 0 paper .. 1 ink, on the CPU; generator is a CPU generator, so the
 same seed makes the same.
@@ -11,9 +10,8 @@ same seed makes the same.
 import math
 
 import torch
-from torch.nn import functional as F
 
-from training.augment import affine, thicken, uniform, warp
+from training.augment import affine, uniform, warp
 
 SIDE = 20 / 28  # of a picture's side: what a normalized digit's longer side takes
 
@@ -128,9 +126,9 @@ def flagged(ones, generator):
     pen_y = width / 32  # half a pen
     tip = ink_of_row(ones, 0.04)
     tip[:, 1] = top + pen_y
-    share = between(n, 0.2, 1.0, generator)  # of the stem: some are as long
-    angle = between(n, 0.35, 1.2 - 0.35 * share, generator)  # a long flat one makes a 7
-    end = tip + (share * height)[:, None] * torch.stack([-angle.sin(), angle.cos()], 1)
+    angle = between(n, 0.45, 1.15, generator)  # radians, from straight down
+    length = height * between(n, 0.2, 0.9, generator)  # some are nearly as long as the stem
+    end = tip + length[:, None] * torch.stack([-angle.sin(), angle.cos()], 1)
     flag = line(tip, end, between(n, -0.12, 0.12, generator))
     foot_at = ink_of_row(ones, 0.96)
     foot_at[:, 1] = bottom - pen_y
@@ -164,41 +162,13 @@ def barred(sevens, generator):
     return normalize_digits(torch.maximum(sevens, pen(torch.cat([bar, serif], 1), width)))
 
 
-def tailed(images, is_top, generator):
-    """Return images (N, 1, 32, 32) with the lower part of their ink, or where is_top, bool (N,),
-    the upper one, stretched 1 to 4 times: the long tails of a 9, 7 or 4, the long back of a 6."""
-    n, is_top = len(images), is_top[:, None, None, None]
-    images = torch.where(is_top, images.flip(2), images)
-    _, top, _, bottom = (edge[:, None] for edge in extent(images))
-    kept = between(n, 0.45, 0.6, generator)[:, None]  # this share of the height stays as it is
-    times = between(n, 0.0, math.log(4), generator).exp()[:, None]
-    height = kept + (1 - kept) * times
-    place = torch.linspace(-0.1, 1.1, 64) * height  # of 64 rows, in heights of the ink that was
-    place = torch.where(place < kept, place, kept + (place - kept) / times)
-    rows = (top + place * (bottom - top))[:, :, None].expand(-1, -1, 32)
-    columns = ((torch.arange(32) + 0.5) / 16 - 1).expand_as(rows)
-    tall = F.grid_sample(images, torch.stack([columns, rows], 3), align_corners=False)
-    tall = torch.where(is_top, tall.flip(2), tall)
-    narrower = 2 * SIDE / ((bottom - top) * height)[:, 0]  # as much as the height shrinks
-    small = warp(tall, affine(torch.zeros(n), narrower, torch.full((n,), 1.2 * SIDE)))
-    weight = torch.rand(n, 1, 1, 1, generator=generator) * (times > 1.5)[:, :, None, None]
-    return normalize_digits(torch.lerp(small, thicken(small), weight))  # pens stay as thick
-
-
 def other_styles(images, labels, generator):
-    """Return [(index, columns, others)], digits as others would have written them: which among
-    images each is made of, and in which columns of the sampling table it stands.
+    """Return (index, others): where the ones and sevens are among images, and how most of the world
+    would have written them.
 
-    A column is a fifth of what is shown of a digit. So three ones of five have a flag, since sevens
-    outnumber them, one seven of five a bar, and one 4, 6, 7 and 9 of five a tail. images: uint8
-    (N, 1, 32, 32); index: int64 (M,); others: uint8 (M, 1, 32, 32).
+    images: uint8 (N, 1, 32, 32); index: int64 (M,); others: uint8 (M, 1, 32, 32).
     """
-    def digits(*which):
-        return torch.isin(labels, torch.tensor(which)).nonzero().flatten()
-
-    ones, sevens, tails = digits(1), digits(7), digits(4, 6, 7, 9)[::2]  # half: tails take time
-    parts = [(ones, (0, 1, 2), lambda images: flagged(images, generator)),
-             (sevens, (0,), lambda images: barred(images, generator)),
-             (tails, (2, 3), lambda images: tailed(images, labels[tails] == 6, generator))]
-    return [(index, columns, (255 * style(images[index].float() / 255)).round().to(torch.uint8))
-            for index, columns, style in parts]
+    ones, sevens = ((labels == digit).nonzero().flatten() for digit in (1, 7))
+    others = torch.cat([flagged(images[ones].float() / 255, generator),
+                        barred(images[sevens].float() / 255, generator)])
+    return torch.cat([ones, sevens]), (255 * others).round().to(torch.uint8)
