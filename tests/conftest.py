@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: tiny work is fastest so, above all on a busy machine
+# before torch: tiny work is fastest so, above all on a busy machine
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch  # noqa: E402
 from PIL import Image, ImageDraw  # noqa: E402
@@ -30,10 +31,16 @@ def training_set():
 
 @pytest.fixture(scope="session")
 def run():
-    """run("train.py", "--epochs", "1", stdin=b"...") -> the finished process, with text in .stdout and .stderr."""
+    """run("train.py", "--epochs", "1", stdin=b"...") -> the finished process, with text in .stdout
+    and .stderr."""
     def run_script(*arguments, stdin=None, cwd=ROOT):
-        process = subprocess.run([sys.executable, *map(str, arguments)], input=stdin, capture_output=True, cwd=cwd,
-                                 timeout=120)
+        process = subprocess.run(
+            [sys.executable, *map(str, arguments)],
+            input=stdin,
+            capture_output=True,
+            cwd=cwd,
+            timeout=120,
+        )
         process.stdout, process.stderr = process.stdout.decode(), process.stderr.decode()
         return process
 
@@ -48,7 +55,8 @@ def parts(training_set):
 
 @pytest.fixture(scope="session")
 def load_small(parts):
-    """What train.load_data does, from memory, with 500 validation and 40 test images: each wrong one is drawn."""
+    """What train.load_data does, from memory, with 500 validation and 40 test images: each wrong
+    one is drawn."""
     def load_data(data_dir, device, limit=None):
         return [tuple(tensor[:n] for tensor in part) for part, n in zip(parts, (limit, 500, 40))]
 
@@ -69,11 +77,14 @@ def network():
 
 def default_settings():
     recipe = RECIPES["modern"]
-    return dict(recipe, recipe="modern", seed=0, limit=None, ingredients=list(recipe["ingredients"]))
+    return dict(
+        recipe, recipe="modern", seed=0, limit=None, ingredients=list(recipe["ingredients"])
+    )
 
 
 def without_threads(settings):
-    """The settings of a run but for the number of threads, which the machine says and not the command."""
+    """The settings of a run but for the number of threads, which the machine says and not the
+    command."""
     return {key: value for key, value in settings.items() if key != "threads"}
 
 
@@ -86,7 +97,9 @@ def model(network):
 def seven():
     """A 7, dark on light, 200x200."""
     image = Image.new("RGB", (200, 200), "white")
-    ImageDraw.Draw(image).line([(60, 50), (140, 50), (90, 160)], fill="black", width=14, joint="curve")
+    ImageDraw.Draw(image).line(
+        [(60, 50), (140, 50), (90, 160)], fill="black", width=14, joint="curve"
+    )
     return image
 
 
@@ -94,7 +107,9 @@ def seven():
 def checkpoint(tmp_path_factory):
     """A good one."""
     path = tmp_path_factory.mktemp("checkpoint") / "net.pth"
-    checkpoints.save_checkpoint(path, LeNet5().state_dict(), recipe="classic", seed=0, epoch=1, valid_loss=0.5, settings={})
+    checkpoints.save_checkpoint(
+        path, LeNet5().state_dict(), recipe="classic", seed=0, epoch=1, valid_loss=0.5, settings={}
+    )
     return path
 
 

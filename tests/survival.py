@@ -2,7 +2,8 @@
 
     python tests/survival.py [KILLS]        20 by default, a few minutes
 
-A run is killed (SIGKILL) after a random time, resumed, killed again, and so on; in the end weights and history have to
+A run is killed (SIGKILL) after a random time, resumed, killed again, and so on; in the end weights
+and history have to
 be those of the undisturbed run, bit for bit, and every file whole at every moment.
 """
 
@@ -27,15 +28,25 @@ ARGUMENTS = ["--epochs", "5", "--limit", "2000", "--batch-size", "50", "--seed",
 
 
 def command(folder, *arguments):
-    return [sys.executable, str(ROOT / "train.py"), *arguments, "--checkpoint", str(folder / "net.pth"),
-            "--assets-dir", str(folder)]
+    return [
+        sys.executable,
+        str(ROOT / "train.py"),
+        *arguments,
+        "--checkpoint",
+        str(folder / "net.pth"),
+        "--assets-dir",
+        str(folder),
+    ]
 
 
 def outcome(folder):
     """Return (weights, history without the seconds) of a finished run."""
     model, _ = checkpoints.load_checkpoint(folder / "net.pth")
     with open(folder / "net.history.csv") as file:
-        history = [{key: value for key, value in row.items() if key != "seconds"} for row in csv.DictReader(file)]
+        history = [
+            {key: value for key, value in row.items() if key != "seconds"}
+            for row in csv.DictReader(file)
+        ]
     return model.state_dict(), history
 
 
@@ -44,11 +55,14 @@ def same(one, other):
 
 
 def kill_and_resume(folder, kills, rng, longest):
-    """Train in folder, killing the process `kills` times after up to `longest` seconds; return the kills that hit."""
+    """Train in folder, killing the process `kills` times after up to `longest` seconds; return the
+    kills that hit."""
     hits, last = 0, folder / "net.last.pth"
     while True:
         resume = ["--resume"] if last.exists() else ARGUMENTS
-        process = subprocess.Popen(command(folder, *resume), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        process = subprocess.Popen(
+            command(folder, *resume), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        )
         if hits < kills:
             time.sleep(rng.uniform(0.2, longest))
             if process.poll() is None:
@@ -74,7 +88,10 @@ def main(kills):
         longest = 1.2 * (time.perf_counter() - started)
         hits = kill_and_resume(Path(other), kills, rng, longest)
         equal = same(outcome(Path(one)), outcome(Path(other)))
-    print(f"killed {hits} times; weights and history equal to the undisturbed run's: {'yes' if equal else 'NO'}")
+    print(
+        f"killed {hits} times; weights and history equal to the undisturbed run's: "
+        f"{'yes' if equal else 'NO'}"
+    )
     return 0 if equal else 1
 
 

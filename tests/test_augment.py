@@ -31,7 +31,8 @@ def test_augmentation_repeats_itself_stays_in_range_and_keeps_the_ink(training_s
 
 def test_elastic_field_is_smooth_and_as_large_as_it_says():
     coefficients = augment.random_elastic(500, torch.Generator().manual_seed(0))
-    field = (coefficients @ augment.warp_basis()[3:]).view(500, 2, 32, 32).permute(0, 2, 3, 1) * 16  # pixels
+    # pixels
+    field = (coefficients @ augment.warp_basis()[3:]).view(500, 2, 32, 32).permute(0, 2, 3, 1) * 16
     assert field.shape == (500, 32, 32, 2) and field[:, 0, 0].std() == pytest.approx(0.4, abs=0.04)
     assert field.diff(dim=1).abs().max() < 0.6 and field.mean().abs() < 0.02
 
@@ -40,5 +41,8 @@ def test_strokes_get_thicker_and_thinner(training_set):
     images = training_set[0][:100].float() / 255
     changed = augment.random_thickness(images, torch.Generator().manual_seed(0))
     assert (changed[:25] >= images[:25]).all() and (changed[25:50] <= images[25:50]).all()
-    assert changed[:25].sum() > 1.1 * images[:25].sum() and changed[25:50].sum() < 0.9 * images[25:50].sum()
+    assert (
+        changed[:25].sum() > 1.1 * images[:25].sum()
+        and changed[25:50].sum() < 0.9 * images[25:50].sum()
+    )
     assert torch.equal(changed[50:], images[50:])

@@ -36,7 +36,10 @@ def test_a_file_is_replaced_and_not_overwritten(tmp_path):
     checkpoints.save_file(tmp_path / "file", "old")
     with open(tmp_path / "file", "rb") as old:
         checkpoints.save_file(tmp_path / "file", "new")
-        assert torch.load(old, weights_only=True) == "old" and checkpoints.read_file(tmp_path / "file") == "new"
+        assert (
+            torch.load(old, weights_only=True) == "old"
+            and checkpoints.read_file(tmp_path / "file") == "new"
+        )
 
 
 class Trap:
@@ -61,23 +64,51 @@ def variations(path):
     yield "module", LeNet5(), "torch.save"
     yield "list", [1, 2], "does not hold the weights of model.py's network"
     yield "wrong keys", {"layer": torch.zeros(1)}, "does not hold the weights of model.py's network"
-    yield "one key more", weights(extra=torch.zeros(1)), "does not hold the weights of model.py's network"
-    yield "wrong shape", weights(**{first: torch.zeros(6, 1, 3, 3)}), f"{first} has shape (6, 1, 3, 3)"
+    yield (
+        "one key more",
+        weights(extra=torch.zeros(1)),
+        "does not hold the weights of model.py's network",
+    )
+    yield (
+        "wrong shape",
+        weights(**{first: torch.zeros(6, 1, 3, 3)}),
+        f"{first} has shape (6, 1, 3, 3)",
+    )
     yield "12 classes", LeNet5(12).state_dict(), "classifier.2.weight has shape (12, 84)"
     yield "float64", weights(**{first: good["weights"][first].double()}), "torch.float64"
     yield "half", weights(**{first: good["weights"][first].half()}), "torch.float16"
     yield "nan", weights(**{"classifier.2.bias": bias * float("nan")}), "not finite"
     yield "infinite", weights(**{"classifier.2.bias": bias / 0}), "not finite"
     yield "a string for a tensor", weights(**{first: "zeros"}), "has shape str"
-    yield "no mean", {key: value for key, value in good.items() if key != "mean"}, "'mean' is missing"
+    yield (
+        "no mean",
+        {key: value for key, value in good.items() if key != "mean"},
+        "'mean' is missing",
+    )
     yield "epoch of wrong type", dict(good, epoch="last"), "'epoch' is missing or not of type int"
     yield "other std", dict(good, std=0.5), "std 0.5"
     yield "newer", dict(good, format_version=99), "format version 99"
     yield "version of wrong type", dict(good, format_version="1"), "format_version is str"
 
 
-NAMES = ["module", "list", "wrong keys", "one key more", "wrong shape", "12 classes", "float64", "half", "nan", "infinite",
-         "a string for a tensor", "no mean", "epoch of wrong type", "other std", "newer", "version of wrong type"]
+NAMES = [
+    "module",
+    "list",
+    "wrong keys",
+    "one key more",
+    "wrong shape",
+    "12 classes",
+    "float64",
+    "half",
+    "nan",
+    "infinite",
+    "a string for a tensor",
+    "no mean",
+    "epoch of wrong type",
+    "other std",
+    "newer",
+    "version of wrong type",
+]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -86,7 +117,11 @@ def test_a_checkpoint_is_refused_with_the_reason(checkpoint, tmp_path, name):
     torch.save(content, tmp_path / "bad.pth")
     with pytest.raises(LeNetError) as error:
         checkpoints.load_checkpoint(tmp_path / "bad.pth")
-    assert message in str(error.value) and str(tmp_path / "bad.pth") in str(error.value) and "\n" not in str(error.value)
+    assert (
+        message in str(error.value)
+        and str(tmp_path / "bad.pth") in str(error.value)
+        and "\n" not in str(error.value)
+    )
 
 
 def as_torchscript(path, trap):
@@ -179,11 +214,15 @@ def test_a_bare_state_dict_is_accepted(tmp_path):
     model = LeNet5()
     torch.save(model.state_dict(), tmp_path / "bare.pth")
     loaded, metadata = checkpoints.load_checkpoint(tmp_path / "bare.pth")
-    assert metadata == {} and all(torch.equal(a, b) for a, b in zip(model.parameters(), loaded.parameters()))
+    assert metadata == {} and all(
+        torch.equal(a, b) for a, b in zip(model.parameters(), loaded.parameters())
+    )
 
 
 def broken(*args, **kwargs):
-    raise RuntimeError("CUDA error: no kernel image is available for execution on the device\nCompile with ...")
+    raise RuntimeError(
+        "CUDA error: no kernel image is available for execution on the device\nCompile with ..."
+    )
 
 
 def test_a_gpu_that_cannot_be_used_is_told_of_and_left(monkeypatch, capsys):
@@ -195,8 +234,11 @@ def test_a_gpu_that_cannot_be_used_is_told_of_and_left(monkeypatch, capsys):
     monkeypatch.setattr(utils.torch, "ones", broken)
     assert utils.pick_device("auto").type == "cpu"
     out, err = capsys.readouterr()
-    assert out == "" and err == ("cuda is there but can't be used (CUDA error: no kernel image is available for execution on the "
-                                 "device); the CPU does the work\n")
+    assert out == "" and err == (
+        "cuda is there but can't be used (CUDA error: no kernel image is available for execution "
+        "on the "
+        "device); the CPU does the work\n"
+    )
     with pytest.raises(ValueError, match="device 'cuda' is not available here"):
         utils.pick_device("cuda")
     assert capsys.readouterr() == ("", "")

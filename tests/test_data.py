@@ -63,7 +63,8 @@ def test_batches_are_standardised_as_the_lectures_are():
 
 
 def test_mean_and_std_are_those_of_the_training_pixels(unpacked):
-    counts = datasets.MNIST(unpacked, train=True).data.flatten().bincount().double()  # of each grey, 0..255
+    # of each grey, 0..255
+    counts = datasets.MNIST(unpacked, train=True).data.flatten().bincount().double()
     grey = torch.arange(256).double() / 255
     mean = counts @ grey / counts.sum()
     std = (counts @ (grey - mean) ** 2 / counts.sum()).sqrt()
@@ -85,8 +86,12 @@ def test_split_is_balanced_disjoint_and_always_the_same(training_set):
 
 def test_batches_show_every_image_once_in_a_new_order_each_epoch():
     images = torch.zeros(10, 1, 32, 32, dtype=torch.uint8)
-    batches = Batches(images, torch.arange(10), batch_size=4, generator=torch.Generator().manual_seed(0))
-    first, second = ([label for _, labels in batches for label in labels.tolist()] for _ in range(2))
+    batches = Batches(
+        images, torch.arange(10), batch_size=4, generator=torch.Generator().manual_seed(0)
+    )
+    first, second = (
+        [label for _, labels in batches for label in labels.tolist()] for _ in range(2)
+    )
     assert sorted(first) == sorted(second) == list(range(10)) and first != second
     assert len(batches) == len(list(batches)) == 3 and len(batches.dataset) == 10
 
@@ -96,7 +101,9 @@ def test_a_row_of_the_sampling_table_shows_one_of_its_images_anew_in_each_epoch(
     table = torch.tensor([[0, 0, 1], [2, 2, 2], [3, 4, 5]])
     batches = Batches(images, torch.arange(6), 2, torch.Generator().manual_seed(0), table=table)
     epochs = [torch.cat([labels for _, labels in batches]).tolist() for _ in range(300)]
-    assert len(batches) == 2 and all(len({(0, 0, 2, 3, 3, 3)[x] for x in epoch}) == 3 for epoch in epochs)
+    assert len(batches) == 2 and all(
+        len({(0, 0, 2, 3, 3, 3)[x] for x in epoch}) == 3 for epoch in epochs
+    )
     shown = torch.tensor(epochs).flatten().bincount()
     assert shown[2] == 300 and shown[0] + shown[1] == 300 and shown[3:].sum() == 300
     assert 70 < shown[1] < 130 and (70 < shown[3:]).all() and (shown[3:] < 130).all()
@@ -114,7 +121,9 @@ def test_archives_are_read_where_they_are(data_dir, no_network):
     for folder in folders:
         folder.chmod(0o500)
     images, labels = data.load_mnist(False, data_dir)
-    assert len(images) == len(labels) == 10_000 and sorted(path.name for path in folders[2].iterdir()) == sorted(ARCHIVES)
+    assert len(images) == len(labels) == 10_000 and sorted(
+        path.name for path in folders[2].iterdir()
+    ) == sorted(ARCHIVES)
     for folder in folders:
         folder.chmod(0o700)
 
@@ -124,7 +133,11 @@ def test_a_damaged_archive_is_named_and_refused(data_dir, no_network, damage):
     victim = data_dir / "MNIST" / "raw" / "t10k-labels-idx1-ubyte.gz"
     content = bytearray(victim.read_bytes())
     content[1000] ^= 1
-    victim.write_bytes({"cut": content[:1000], "altered": content, "empty": b"", "not an archive": b"<html>"}[damage])
+    victim.write_bytes(
+        {"cut": content[:1000], "altered": content, "empty": b"", "not an archive": b"<html>"}[
+            damage
+        ]
+    )
     with pytest.raises(LeNetError, match="t10k-labels-idx1-ubyte.gz is damaged: ") as error:
         data.load_mnist(False, data_dir)
     assert "\n" not in str(error.value)
@@ -167,7 +180,11 @@ def test_missing_archives_are_named(data_dir, no_network):
 
 @pytest.mark.parametrize("reason", ["File name too long", "Permission denied", "Not a directory"])
 def test_a_place_that_cannot_be_looked_into_is_one_line(data_dir, no_network, monkeypatch, reason):
-    place = data_dir / "MNIST" / "raw" / "t10k-images-idx3-ubyte.gz" if reason == "Not a directory" else data_dir
+    place = (
+        data_dir / "MNIST" / "raw" / "t10k-images-idx3-ubyte.gz"
+        if reason == "Not a directory"
+        else data_dir
+    )
     if reason == "File name too long":
         place = data_dir / ("n" * 300)
     elif reason == "Permission denied":  # root may look into every folder
@@ -176,13 +193,16 @@ def test_a_place_that_cannot_be_looked_into_is_one_line(data_dir, no_network, mo
 
         monkeypatch.setattr("pathlib.Path.stat", refuse)
         monkeypatch.setattr("pathlib.Path.read_bytes", refuse)
-    with pytest.raises(LeNetError, match=f"can't be read: {reason}|put .* into") as error:  # Windows words it otherwise
+    # Windows words it otherwise
+    with pytest.raises(LeNetError, match=f"can't be read: {reason}|put .* into") as error:
         data.load_mnist(False, place)
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("writable", [True, False])
-def test_a_missing_archive_is_fetched_and_kept_if_that_can_be(data_dir, monkeypatch, capsys, writable):
+def test_a_missing_archive_is_fetched_and_kept_if_that_can_be(
+    data_dir, monkeypatch, capsys, writable
+):
     raw = data_dir / "MNIST" / "raw"
     name = "t10k-labels-idx1-ubyte.gz"
     (raw / name).unlink()

@@ -110,12 +110,25 @@ runpy.run_path("train.py", run_name="__main__")
 
 @pytest.fixture
 def start(load_small, tmp_path):
-    """start(folder, ..., die_at=n) -> a process of train.py on load_small's images. It kills itself at its n-th file,
+    """start(folder, ..., die_at=n) -> a process of train.py on load_small's images. It kills itself
+    at its n-th file,
     before that one is renamed."""
     def start_child(folder, *more, die_at=0):
         torch.save(load_small(None, "cpu", 500), tmp_path / "data.pt")
-        return subprocess.Popen([sys.executable, "-c", CHILD, tmp_path / "data.pt", str(die_at), *arguments(folder, *more)],
-                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=survival.ROOT)
+        return subprocess.Popen(
+            [
+                sys.executable,
+                "-c",
+                CHILD,
+                tmp_path / "data.pt",
+                str(die_at),
+                *arguments(folder, *more),
+            ],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=survival.ROOT,
+        )
 
     return start_child
 
@@ -139,7 +152,10 @@ def test_resume_names_what_contradicts(interrupted, capsys):
     with pytest.raises(SystemExit) as exit:
         train.main(arguments(interrupted, "--resume", "--epochs", "9", "--seed", "3"))
     assert exit.value.code == 2
-    assert "can't be extended, since its learning rate is scheduled over 3 epochs" in capsys.readouterr().err
+    assert (
+        "can't be extended, since its learning rate is scheduled over 3 epochs"
+        in capsys.readouterr().err
+    )
     with pytest.raises(SystemExit):
         train.main(arguments(interrupted, "--resume", "--seed", "4"))
     assert "the interrupted run has seed 3, not 4" in capsys.readouterr().err
@@ -181,7 +197,8 @@ def test_a_state_of_another_version_is_refused(interrupted, capsys):
 def test_killed_for_real(straight, start, checkpoint, tmp_path, die_at, epochs):
     """At the worst moments; python tests/survival.py does it twenty times and more, at random ones.
 
-    The files are last.pth and last.csv of each of three epochs, previous.pth, net.pth and history.csv. The kill comes while
+    The files are last.pth and last.csv of each of three epochs, previous.pth, net.pth and
+    history.csv. The kill comes while
     the second last.pth is written, or net.pth itself.
     """
     folder = tmp_path / "killed"
@@ -240,21 +257,33 @@ def test_what_a_stopped_process_advises_works_when_typed(start, tmp_path):
     assert process.returncode == 143
     assert not list(tmp_path.glob(".*.tmp"))
     command = check_stopped(err, tmp_path)
-    again = subprocess.Popen(f"exec {command}", shell=True, cwd=survival.ROOT, stdout=subprocess.PIPE,
-                             stderr=subprocess.PIPE, text=True)
-    for line in again.stdout:  # its end, on all of MNIST, is slow, and seen by test_stopping_is_one_line
+    again = subprocess.Popen(
+        f"exec {command}",
+        shell=True,
+        cwd=survival.ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    # its end, on all of MNIST, is slow, and seen by test_stopping_is_one_line
+    for line in again.stdout:
         if line[:5].strip().isdigit():
             assert int(line[:5]) > 1  # it goes on
             again.terminate()
             break
     _, err = again.communicate(timeout=120)
-    assert again.returncode in (0, 143), err  # 0 if it had come to its last epoch before it was stopped
+    # 0 if it had come to its last epoch before it was stopped
+    assert again.returncode in (0, 143), err
 
 
-@pytest.mark.parametrize("name", ["-net", "--resume", "o'ne $two", '"', "%a%", "a\\b", "=", "été", "*"])
+@pytest.mark.parametrize(
+    "name", ["-net", "--resume", "o'ne $two", '"', "%a%", "a\\b", "=", "été", "*"]
+)
 def test_advice_names_what_was_named(name):
     names = dict(checkpoint=Path(f"{name}.pth"), assets_dir=Path(name), data_dir=Path("a b") / name)
-    args = train.get_parser().parse_args([f"--{key.replace('_', '-')}={value}" for key, value in names.items()])
+    args = train.get_parser().parse_args(
+        [f"--{key.replace('_', '-')}={value}" for key, value in names.items()]
+    )
     command = check_stopped(f"train.py: {runs.how_to_resume(args)}\n", Path(), f"{name}.last.pth")
     if os.name != "nt":  # there is no shlex for its shell
         typed = train.get_parser().parse_args(shlex.split(command)[2:])
@@ -264,14 +293,24 @@ def test_advice_names_what_was_named(name):
 @pytest.mark.skipif(shutil.which("bash") is None, reason="it has the shell type what is advised")
 @pytest.mark.parametrize("name", ["a\nb", "\x85é'\\\x1b[2J", "\u20280"])
 def test_advice_is_one_line_of_printable_letters_which_names_what_was_named(name, capsys):
-    args = train.get_parser().parse_args([f"--checkpoint={name}.pth", f"--assets-dir={name}", f"--data-dir=a b/{name}"])
+    args = train.get_parser().parse_args(
+        [f"--checkpoint={name}.pth", f"--assets-dir={name}", f"--data-dir=a b/{name}"]
+    )
     train.fail(runs.how_to_resume(args))
     line = capsys.readouterr().err.removesuffix("\n")
     assert line.isprintable()
     command = line.partition(".last.pth: ")[2].removesuffix(" continues from there")
-    words = subprocess.run(["bash", "-c", f"printf '%s\\0' {command}"], capture_output=True).stdout.decode().split("\0")[2:-1]
+    words = (
+        subprocess.run(["bash", "-c", f"printf '%s\\0' {command}"], capture_output=True)
+        .stdout.decode()
+        .split("\0")[2:-1]
+    )
     typed = train.get_parser().parse_args(words)
-    assert (typed.checkpoint, typed.assets_dir, typed.data_dir) == (args.checkpoint, args.assets_dir, args.data_dir)
+    assert (typed.checkpoint, typed.assets_dir, typed.data_dir) == (
+        args.checkpoint,
+        args.assets_dir,
+        args.data_dir,
+    )
 
 
 def interrupt():
@@ -298,7 +337,9 @@ def test_an_evaluation_that_is_stopped_promises_nothing(checkpoint, monkeypatch,
     assert capsys.readouterr().err == "train.py: stopped\n"
 
 
-def test_an_older_run_can_be_resumed_until_a_new_one_has_an_epoch(quick, straight, interrupted, capsys):
+def test_an_older_run_can_be_resumed_until_a_new_one_has_an_epoch(
+    quick, straight, interrupted, capsys
+):
     with at_step(5, interrupt):
         assert train.main(arguments(interrupted, *FEW)) == 130
     assert capsys.readouterr().err == "train.py: stopped\n"
@@ -316,12 +357,23 @@ def test_a_second_run_into_the_same_folder_is_refused(quick, tmp_path, capsys):
 def test_the_replaced_checkpoint_is_kept(quick, checkpoint, tmp_path, capsys):
     shutil.copy(checkpoint, tmp_path / "net.pth")
     before = (tmp_path / "net.pth").read_bytes()
-    assert train.main(arguments(tmp_path, "--epochs", "1", "--limit", "100", "--batch-size", "50")) == 0
+    assert (
+        train.main(arguments(tmp_path, "--epochs", "1", "--limit", "100", "--batch-size", "50"))
+        == 0
+    )
     assert (tmp_path / "net.previous.pth").read_bytes() == before
     assert capsys.readouterr().out.splitlines()[-1].endswith("the old one is better")
     metadata = checkpoints.load_checkpoint(tmp_path / "net.pth")[1]
-    assert train.main(arguments(tmp_path, "--epochs", "1", "--limit", "100", "--batch-size", "50", "--seed", "1")) == 0
-    assert (tmp_path / "net.previous.pth").read_bytes() == before  # the better of the two that were replaced
+    assert (
+        train.main(
+            arguments(
+                tmp_path, "--epochs", "1", "--limit", "100", "--batch-size", "50", "--seed", "1"
+            )
+        )
+        == 0
+    )
+    # the better of the two that were replaced
+    assert (tmp_path / "net.previous.pth").read_bytes() == before
     last = capsys.readouterr().out.splitlines()[-1]
     assert "not kept, for a better one is" in last and f"{metadata['valid_loss']:.4f} then" in last
 
@@ -418,9 +470,16 @@ def test_a_hundred_megapixels_fit_into_a_gigabyte(tmp_path):
     page = Image.new("L", (10_000, 10_000), 220)
     page.paste(20, (4000, 2000, 5000, 8000))
     page.save(tmp_path / "huge.png", compress_level=1)
-    code = ("import predict, sys, utils; status = utils.run_script(lambda: predict.main([sys.argv[1]]), 'predict.py');"
-            "print(status, open('/proc/self/status').read().split('VmHWM:')[1].split()[0])")
-    process = subprocess.run([sys.executable, "-c", code, tmp_path / "huge.png"], capture_output=True, text=True,
-                             cwd=survival.ROOT)
+    code = (
+        "import predict, sys, utils; status = utils.run_script(lambda: "
+        "predict.main([sys.argv[1]]), 'predict.py');"
+        "print(status, open('/proc/self/status').read().split('VmHWM:')[1].split()[0])"
+    )
+    process = subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "huge.png"],
+        capture_output=True,
+        text=True,
+        cwd=survival.ROOT,
+    )
     *_, status, kilobytes = process.stdout.split()
     assert status == "0" and int(kilobytes) < 1_000_000 and process.stderr == ""

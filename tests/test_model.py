@@ -34,22 +34,36 @@ def test_there_is_nothing_else():
     model = LeNet5()
     assert sum(p.numel() for p in model.parameters()) == 61_706
     modules = [module for part in (model.feature_extractor, model.classifier) for module in part]
-    kinds = [nn.Conv2d, nn.Tanh, nn.AvgPool2d] * 2 + [nn.Conv2d, nn.Tanh, nn.Linear, nn.Tanh, nn.Linear]
+    kinds = [nn.Conv2d, nn.Tanh, nn.AvgPool2d] * 2 + [
+        nn.Conv2d,
+        nn.Tanh,
+        nn.Linear,
+        nn.Tanh,
+        nn.Linear,
+    ]
     assert all(type(module) is kind for module, kind in zip(modules, kinds, strict=True))
 
 
 def test_state_dict_has_the_keys_of_the_original():
     names = [f"feature_extractor.{i}" for i in (0, 3, 6)] + ["classifier.0", "classifier.2"]
-    assert list(LeNet5().state_dict()) == [f"{name}.{kind}" for name in names for kind in ("weight", "bias")]
+    assert list(LeNet5().state_dict()) == [
+        f"{name}.{kind}" for name in names for kind in ("weight", "bias")
+    ]
 
 
 def test_same_output_as_the_layers_written_out():
     model, x = LeNet5(), torch.randn(5, 1, 32, 32)
     w = model.state_dict()
     f = nn.functional
-    y = f.avg_pool2d(torch.tanh(f.conv2d(x, w["feature_extractor.0.weight"], w["feature_extractor.0.bias"])), 2)
-    y = f.avg_pool2d(torch.tanh(f.conv2d(y, w["feature_extractor.3.weight"], w["feature_extractor.3.bias"])), 2)
-    y = torch.tanh(f.conv2d(y, w["feature_extractor.6.weight"], w["feature_extractor.6.bias"])).flatten(1)
+    y = f.avg_pool2d(
+        torch.tanh(f.conv2d(x, w["feature_extractor.0.weight"], w["feature_extractor.0.bias"])), 2
+    )
+    y = f.avg_pool2d(
+        torch.tanh(f.conv2d(y, w["feature_extractor.3.weight"], w["feature_extractor.3.bias"])), 2
+    )
+    y = torch.tanh(
+        f.conv2d(y, w["feature_extractor.6.weight"], w["feature_extractor.6.bias"])
+    ).flatten(1)
     y = torch.tanh(y @ w["classifier.0.weight"].T + w["classifier.0.bias"])
     y = y @ w["classifier.2.weight"].T + w["classifier.2.bias"]
     logits, probabilities = model(x)
@@ -85,7 +99,8 @@ def test_static_quantisation_to_8_bits_reads_alike(model, parts):
 
     images, labels = (tensor[:200] for tensor in parts[1])
     x = standardise(images.float() / 255)
-    features = copy.deepcopy(model).feature_extractor  # forward's check of the shape is no matter of layers
+    # forward's check of the shape is no matter of layers
+    features = copy.deepcopy(model).feature_extractor
     ready = quantization.prepare_fx(features, get_default_qconfig_mapping(), (x,))
     ready(x)  # to see what range the activations have
     small = quantization.convert_fx(ready)
@@ -97,8 +112,14 @@ def test_static_quantisation_to_8_bits_reads_alike(model, parts):
 
 @pytest.mark.slow
 def test_importing_is_quiet_and_leaves_the_heavy_libraries_alone(run):
-    code = ("import sys\nfor name in ('model', 'utils', 'train', 'predict'):\n    __import__(name)\n"
-            "    print(name, *{'matplotlib', 'torchvision'} & set(sys.modules))\n"
-            "from training import data\ndata.load_mnist(False)\nprint('data', 'torchvision' in sys.modules)")
+    code = (
+        "import sys\nfor name in ('model', 'utils', 'train', 'predict'):\n    __import__(name)\n"
+        "    print(name, *{'matplotlib', 'torchvision'} & set(sys.modules))\n"
+        "from training import data\ndata.load_mnist(False)\nprint('data', 'torchvision' in "
+        "sys.modules)"
+    )
     process = run("-c", code)
-    assert (process.stdout.split(), process.stderr) == (["model", "utils", "train", "predict", "data", "False"], "")
+    assert (process.stdout.split(), process.stderr) == (
+        ["model", "utils", "train", "predict", "data", "False"],
+        "",
+    )

@@ -13,9 +13,15 @@ import utils
 from conftest import default_settings, without_threads
 
 README = (utils.ROOT / "README.md").read_text()
-WITHOUT_OUTPUT = re.sub(r"```text\n\$.*?```", "", README, flags=re.DOTALL)  # what the benchmark printed holds no commands
-COMMANDS = sorted({re.split(r"\s{2,}|[|`]", line)[0].strip()
-                   for line in re.findall(r"python ((?:train|predict)\.py[^\n`]*)", WITHOUT_OUTPUT)} - {"train.py --help"})
+# what the benchmark printed holds no commands
+WITHOUT_OUTPUT = re.sub(r"```text\n\$.*?```", "", README, flags=re.DOTALL)
+COMMANDS = sorted(
+    {
+        re.split(r"\s{2,}|[|`]", line)[0].strip()
+        for line in re.findall(r"python ((?:train|predict)\.py[^\n`]*)", WITHOUT_OUTPUT)
+    }
+    - {"train.py --help"}
+)
 
 
 def test_there_are_commands():
@@ -29,8 +35,15 @@ def test_a_command_parses(command):
     get_parser().parse_args(arguments)
 
 
-@pytest.mark.parametrize("path", sorted(set(re.findall(r"\]\((\w[^):]*)\)", README)
-                                            + re.findall(r"`((?:\w+/)?\w+\.(?:py|npz|csv))`", README))))
+@pytest.mark.parametrize(
+    "path",
+    sorted(
+        set(
+            re.findall(r"\]\((\w[^):]*)\)", README)
+            + re.findall(r"`((?:\w+/)?\w+\.(?:py|npz|csv))`", README)
+        )
+    ),
+)
 def test_a_file_exists(path):
     assert (utils.ROOT / path).exists() or (utils.ROOT / "tests" / path).exists()
 
@@ -38,7 +51,9 @@ def test_a_file_exists(path):
 @pytest.mark.parametrize("marker, script", [("train", "train.py"), ("tests", "-m pytest")])
 def test_the_two_commands_set_themselves_up(marker, script):
     (command,) = re.findall(rf"<!-- {marker} -->\n```bash\n(.*)\n```", README)
-    assert command.startswith("python3 -m venv .venv && .venv/bin/pip install -q -r requirements.txt && .venv/bin/python")
+    assert command.startswith(
+        "python3 -m venv .venv && .venv/bin/pip install -q -r requirements.txt && .venv/bin/python"
+    )
     assert script in command and subprocess.run(["bash", "-n", "-c", command]).returncode == 0
 
 

@@ -17,19 +17,29 @@ def test_schedule_fits_itself_to_the_number_of_steps():
             rates.append(optimizer.param_groups[0]["lr"])
             optimizer.step()
             scheduler.step() if len(rates) < steps else None
-        assert max(rates) == pytest.approx(0.1) and rates.index(max(rates)) == pytest.approx(0.05 * steps, abs=2)
-        assert rates[-1] == pytest.approx(0.1 / (0.95 * steps)) and rates[0] == pytest.approx(0.1 / (0.05 * steps))
+        assert max(rates) == pytest.approx(0.1) and rates.index(max(rates)) == pytest.approx(
+            0.05 * steps, abs=2
+        )
+        assert rates[-1] == pytest.approx(0.1 / (0.95 * steps)) and rates[0] == pytest.approx(
+            0.1 / (0.05 * steps)
+        )
 
 
 def test_decay_is_for_weights_and_not_for_biases():
     for ingredients, decay in ((), 0.0), (("weight-decay",), 0.2), (("weight-decay", "soap"), 0.2):
         for group in recipes.make_optimizer(LeNet5(), 0.1, "cpu", ingredients).param_groups:
-            assert all(group["weight_decay"] == (decay if parameter.ndim > 1 else 0.0) for parameter in group["params"])
+            assert all(
+                group["weight_decay"] == (decay if parameter.ndim > 1 else 0.0)
+                for parameter in group["params"]
+            )
 
 
 def correlated_gradients(weight, target, generator):
-    """Gradients of |weight x - target x|^2 for x whose entries rise and fall together, as pixels do."""
-    x = torch.randn(weight.shape[1], 64, generator=generator) * 0.1 + torch.randn(1, 64, generator=generator)
+    """Gradients of |weight x - target x|^2 for x whose entries rise and fall together, as pixels
+    do."""
+    x = torch.randn(weight.shape[1], 64, generator=generator) * 0.1 + torch.randn(
+        1, 64, generator=generator
+    )
     return (weight - target) @ x @ x.T / 64
 
 
@@ -60,7 +70,9 @@ def test_the_axes_of_soap_are_the_eigenvectors_of_the_gradients_products():
         torch.testing.assert_close(basis.T @ basis, torch.eye(len(basis)), atol=1e-5, rtol=0)
     found = state["right"].T @ (mix.T @ mix) @ state["right"]
     assert (found - found.diag().diag()).norm() < 0.5 * found.diag().norm()
-    assert found.diag()[0] == pytest.approx(torch.linalg.eigvalsh(mix.T @ mix).max().item(), rel=0.1)
+    assert found.diag()[0] == pytest.approx(
+        torch.linalg.eigvalsh(mix.T @ mix).max().item(), rel=0.1
+    )
 
 
 def test_what_soap_remembers_turns_with_its_axes():
@@ -72,7 +84,9 @@ def test_what_soap_remembers_turns_with_its_axes():
         remembered.lerp_(weight.grad, 0.05)
         optimizer.step()
     state = optimizer.state[weight]
-    torch.testing.assert_close(state["left"] @ state["mean"] @ state["right"].T, remembered, atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        state["left"] @ state["mean"] @ state["right"].T, remembered, atol=1e-5, rtol=0
+    )
 
 
 def test_soap_is_adam_for_biases_and_weights_decay_by_the_rate():
@@ -90,15 +104,32 @@ def test_soap_is_adam_for_biases_and_weights_decay_by_the_rate():
             parameter.grad = torch.zeros_like(parameter)
         recipes.make_optimizer(model, 0.1, "cpu", ingredients).step()
         for name, parameter in model.named_parameters():
-            torch.testing.assert_close(parameter, before[name] * (0.98 if parameter.ndim > 1 else 1))
+            torch.testing.assert_close(
+                parameter, before[name] * (0.98 if parameter.ndim > 1 else 1)
+            )
 
 
 def test_the_recipes_optimizers():
-    assert type(recipes.make_optimizer(LeNet5(), 0.001, "cpu", recipes.RECIPES["classic"]["ingredients"])) is torch.optim.Adam
-    assert type(recipes.make_optimizer(LeNet5(), 0.001, "cpu", recipes.RECIPES["modern"]["ingredients"])) is SOAP
+    assert (
+        type(
+            recipes.make_optimizer(
+                LeNet5(), 0.001, "cpu", recipes.RECIPES["classic"]["ingredients"]
+            )
+        )
+        is torch.optim.Adam
+    )
+    assert (
+        type(
+            recipes.make_optimizer(LeNet5(), 0.001, "cpu", recipes.RECIPES["modern"]["ingredients"])
+        )
+        is SOAP
+    )
 
 
-@pytest.mark.parametrize("names, expected", [({"avx2": True}, False), ({"avx512_bf16": True}, True), ({"amx_bf16": True}, True)])
+@pytest.mark.parametrize(
+    "names, expected",
+    [({"avx2": True}, False), ({"avx512_bf16": True}, True), ({"amx_bf16": True}, True)],
+)
 def test_bfloat16_only_where_the_processor_has_it(monkeypatch, names, expected):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: names)
     assert recipes.in_bfloat16(("bfloat16",), "cpu") is expected
@@ -107,7 +138,9 @@ def test_bfloat16_only_where_the_processor_has_it(monkeypatch, names, expected):
 
 def test_numbers_of_a_recipe_can_be_set():
     settings = recipes.make_settings(set=["weight_decay=0", "negatives=0.5"], epochs=3)
-    assert settings["weight_decay"] == 0 and settings["negatives"] == 0.5 and settings["epochs"] == 3
+    assert (
+        settings["weight_decay"] == 0 and settings["negatives"] == 0.5 and settings["epochs"] == 3
+    )
     few = torch.zeros(100, 1, 32, 32, dtype=torch.uint8), torch.arange(100) % 10
     _, optimizer, loader, _ = recipes.prepare(settings | {"batch_size": 50}, few, "cpu")
     assert optimizer.param_groups[0]["weight_decay"] == 0 and len(loader) == 4  # 151 images

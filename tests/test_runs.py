@@ -26,7 +26,14 @@ FEW = ["--epochs", "2", "--limit", "100", "--batch-size", "50"]
 
 
 def arguments(folder, *more, name="net.pth"):
-    return [*FEW, *more, "--checkpoint", str(folder / name), "--assets-dir", str(folder / "pictures")]
+    return [
+        *FEW,
+        *more,
+        "--checkpoint",
+        str(folder / name),
+        "--assets-dir",
+        str(folder / "pictures"),
+    ]
 
 
 @pytest.fixture
@@ -62,7 +69,9 @@ def tell_apart(number):
 
 
 def which(path):
-    return int(checkpoints.load_checkpoint(path)[0].classifier[2].bias[0]) if path.exists() else None
+    return (
+        int(checkpoints.load_checkpoint(path)[0].classifier[2].bias[0]) if path.exists() else None
+    )
 
 
 LOSSES = st.floats(0.01, 3)
@@ -70,10 +79,19 @@ LOSSES = st.floats(0.01, 3)
 
 @pytest.mark.slow
 @settings(max_examples=30, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-@given(shipped=st.one_of(st.none(), st.just("no loss in it"), LOSSES),
-       tries=st.lists(st.tuples(st.sampled_from(["stopped", "complete", "resumed"]), LOSSES), min_size=1, max_size=10))
-def test_ten_tries_in_any_order_lose_nothing_that_was_better(tmp_path_factory, valid_loader, shipped, tries):
-    """The best network that any try had, at its end or when it was stopped, is in one of the three files."""
+@given(
+    shipped=st.one_of(st.none(), st.just("no loss in it"), LOSSES),
+    tries=st.lists(
+        st.tuples(st.sampled_from(["stopped", "complete", "resumed"]), LOSSES),
+        min_size=1,
+        max_size=10,
+    ),
+)
+def test_ten_tries_in_any_order_lose_nothing_that_was_better(
+    tmp_path_factory, valid_loader, shipped, tries
+):
+    """The best network that any try had, at its end or when it was stopped, is in one of the three
+    files."""
     net = tmp_path_factory.mktemp("tries") / "net.pth"
     last, previous = (files.sibling_path(net, what) for what in ("last.pth", "previous.pth"))
     losses = {}
@@ -90,23 +108,34 @@ def test_ten_tries_in_any_order_lose_nothing_that_was_better(tmp_path_factory, v
         losses[0] = shipped
     for number, (what, loss) in enumerate(tries, 1):
         before = net.read_bytes() if net.exists() else None
-        if what == "resumed" and last.exists():  # an older run comes to its end, no better than it was
+        # an older run comes to its end, no better than it was
+        if what == "resumed" and last.exists():
             number = which(last)
         else:
             files.keep_unfinished(net, valid_loader, "cpu")
             losses[number] = loss
-            checkpoints.save_checkpoint(last, tell_apart(number), history=row(loss), **files.describe(plan, row(loss)))
+            checkpoints.save_checkpoint(
+                last, tell_apart(number), history=row(loss), **files.describe(plan, row(loss))
+            )
         if what == "stopped":
             assert (net.read_bytes() if net.exists() else None) == before
         else:
-            files.install_checkpoint(net, tell_apart(number), files.describe(plan, row(losses[number])), valid_loader, "cpu")
+            files.install_checkpoint(
+                net,
+                tell_apart(number),
+                files.describe(plan, row(losses[number])),
+                valid_loader,
+                "cpu",
+            )
             assert which(net) == number
         there = {which(path) for path in (net, last, previous)} - {None}
         assert min(losses[n] for n in there) == min(losses.values())
 
 
 @pytest.mark.slow
-def test_start_stop_start_stop_leaves_the_network_its_history_and_its_pictures(small_data, stop, checkpoint, tmp_path, capsys):
+def test_start_stop_start_stop_leaves_the_network_its_history_and_its_pictures(
+    small_data, stop, checkpoint, tmp_path, capsys
+):
     net = tmp_path / "net.pth"
     net.write_bytes(checkpoint.read_bytes())
     (tmp_path / "net.history.csv").write_text("its history")
@@ -115,7 +144,10 @@ def test_start_stop_start_stop_leaves_the_network_its_history_and_its_pictures(s
     for seed in ("0", "1"):
         stop(4)  # in the second epoch
         assert train.main(arguments(tmp_path, "--live", "--seed", seed)) == 130
-    assert net.read_bytes() == checkpoint.read_bytes() and (tmp_path / "net.history.csv").read_text() == "its history"
+    assert (
+        net.read_bytes() == checkpoint.read_bytes()
+        and (tmp_path / "net.history.csv").read_text() == "its history"
+    )
     assert (tmp_path / "pictures" / "loss_curves.png").read_bytes() == b"its curves"
     assert (tmp_path / "pictures" / "live.png").read_bytes().startswith(b"\x89PNG")
     assert [row["epoch"] for row in csv.DictReader(open(tmp_path / "net.last.csv"))] == ["1"]
@@ -133,7 +165,9 @@ def test_two_runs_in_one_folder_do_not_meet(quick, stop, tmp_path, capsys):
         assert len((tmp_path / f"{name[:3]}.history.csv").read_text().splitlines()) == 3
 
 
-NAMES = st.lists(st.sampled_from(["a", ".", "last", "previous", "history", ".pth"]), max_size=4).map("".join)
+NAMES = st.lists(
+    st.sampled_from(["a", ".", "last", "previous", "history", ".pth"]), max_size=4
+).map("".join)
 
 
 @settings(deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
@@ -145,11 +179,25 @@ def test_no_file_belongs_to_two_runs(tmp_path, one, other):
             files.check_name(checkpoint)
     except ValueError:
         return
-    names = [{checkpoint, *(files.sibling_path(checkpoint, what) for what in files.FILES)} for checkpoint in (one, other)]
+    names = [
+        {checkpoint, *(files.sibling_path(checkpoint, what) for what in files.FILES)}
+        for checkpoint in (one, other)
+    ]
     assert one == other or not names[0] & names[1]
 
 
-@pytest.mark.parametrize("name", ["net.last.pth", "net.previous.pth", "net.history.pth", "net", "net.pt", "net.last.csv", "n" * 300 + ".pth"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "net.last.pth",
+        "net.previous.pth",
+        "net.history.pth",
+        "net",
+        "net.pt",
+        "net.last.csv",
+        "n" * 300 + ".pth",
+    ],
+)
 def test_a_name_that_a_run_uses_or_no_disk_takes_is_refused(capsys, tmp_path, name):
     with pytest.raises(SystemExit) as exit:
         train.main(arguments(tmp_path, name=name))
@@ -160,7 +208,10 @@ def test_a_name_that_a_run_uses_or_no_disk_takes_is_refused(capsys, tmp_path, na
 @pytest.mark.slow
 def test_a_run_to_last_pth_keeps_its_state_elsewhere(quick, tmp_path, capsys):
     assert train.main(arguments(tmp_path, name="last.pth")) == 0
-    assert checkpoints.load_checkpoint(tmp_path / "last.pth")[1]["epoch"] in (1, 2) and (tmp_path / "last.last.pth").exists()
+    assert (
+        checkpoints.load_checkpoint(tmp_path / "last.pth")[1]["epoch"] in (1, 2)
+        and (tmp_path / "last.last.pth").exists()
+    )
 
 
 @pytest.mark.parametrize("content", [b"not a network", b""])
@@ -168,7 +219,11 @@ def test_what_is_no_network_is_not_replaced(quick, tmp_path, capsys, content):
     (tmp_path / "net.pth").write_bytes(content)
     assert train.main(arguments(tmp_path)) == 1
     out, err = capsys.readouterr()
-    assert err.count("\n") == 1 and "a training would replace it" in err and (tmp_path / "net.pth").read_bytes() == content
+    assert (
+        err.count("\n") == 1
+        and "a training would replace it" in err
+        and (tmp_path / "net.pth").read_bytes() == content
+    )
 
 
 def test_a_link_stays_one(quick, checkpoint, tmp_path, capsys):
@@ -196,7 +251,8 @@ FILES = ("net.pth", "net.last.pth", "net.last.csv", "net.previous.pth", "net.his
 @pytest.mark.parametrize("one, other", [*itertools.permutations(FILES, 2)])
 @pytest.mark.parametrize("how", ["link", "hard link", "link to a link"])
 def test_two_files_that_are_one_lose_nothing(quick, checkpoint, tmp_path, capsys, one, other, how):
-    """A run is refused, before anything is written, or the network that was there is still there at its end."""
+    """A run is refused, before anything is written, or the network that was there is still there at
+    its end."""
     network = checkpoint.read_bytes()
     (tmp_path / other).write_bytes(network)
     if how == "hard link":
@@ -214,9 +270,15 @@ def test_two_files_that_are_one_lose_nothing(quick, checkpoint, tmp_path, capsys
     except SystemExit as exit:
         err = capsys.readouterr().err
         assert exit.code == 2 and err.count("\n") == 1 and one in err and other in err
-        assert before == {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+        assert before == {
+            path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()
+        }
     assert network in [path.read_bytes() for path in tmp_path.iterdir() if path.is_file()]
-    assert len((tmp_path / "net.history.csv").read_text().splitlines()) == 3 if how == "hard link" else True
+    assert (
+        len((tmp_path / "net.history.csv").read_text().splitlines()) == 3
+        if how == "hard link"
+        else True
+    )
 
 
 @pytest.mark.slow
@@ -238,7 +300,9 @@ def test_a_name_is_shown_on_one_line(small_data, stop, seven, tmp_path, capsys):
     Image.new("L", (30, 30)).save(folder / "mine" / "4" / "c\x1bd.png")
     seven.save(folder / "mine" / "7" / "e.png")
     text = said("--mine", "--live")
-    assert all(part in text for part in (r"c\x1bd.png: no digit found", "loss curves are in", "written: "))
+    assert all(
+        part in text for part in (r"c\x1bd.png: no digit found", "loss curves are in", "written: ")
+    )
     assert "before is kept in" in said("--seed", "1")
     stop(4)
     assert "stopped; every finished epoch is in" in said("--seed", "2")
@@ -273,19 +337,28 @@ def test_the_curves_are_those_of_the_network_beside_them(small_data, tmp_path, m
 @pytest.mark.parametrize("victims", [
     ("net.last.csv",), *(pytest.param(names, marks=pytest.mark.slow) for names in (
         ("net.history.csv",), ("mistakes.png", "loss_curves.png"), ("live.png",), ("run.json",)))])
-def test_a_table_or_picture_that_cannot_be_written_is_one_warning(small_data, tmp_path, monkeypatch, capsys, victims):
+def test_a_table_or_picture_that_cannot_be_written_is_one_warning(
+    small_data, tmp_path, monkeypatch, capsys, victims
+):
     """It is open in another program, on Windows."""
     write = utils.write_atomically
 
     def refuse(path, content):
         if path.name in victims:
-            raise LeNetError(f"{path} could not be written (Permission denied); what was there before is untouched")
+            raise LeNetError(
+                f"{path} could not be written (Permission denied); what was there before is "
+                f"untouched"
+            )
         write(path, content)
 
     monkeypatch.setattr(utils, "write_atomically", refuse)
     assert train.main(arguments(tmp_path, *["--live"] * ("live.png" in victims))) == 0
-    warnings = [line for line in capsys.readouterr().err.splitlines() if "could not be written" in line]
-    assert len(warnings) == len(victims) and all(victim in line for victim, line in zip(victims, warnings))
+    warnings = [
+        line for line in capsys.readouterr().err.splitlines() if "could not be written" in line
+    ]
+    assert len(warnings) == len(victims) and all(
+        victim in line for victim, line in zip(victims, warnings)
+    )
     assert checkpoints.load_checkpoint(tmp_path / "net.pth")[1]["seed"] == 0
 
 
@@ -306,7 +379,10 @@ def test_a_state_is_a_checkpoint_of_its_best_epoch(quick, stop, tmp_path, capsys
 
 
 def test_a_rename_that_is_refused_is_tried_again(tmp_path, monkeypatch):
-    refusals, replace = iter([PermissionError("in use"), PermissionError("in use"), None]), os.replace
+    refusals, replace = (
+        iter([PermissionError("in use"), PermissionError("in use"), None]),
+        os.replace,
+    )
 
     def scanned(*paths):
         if error := next(refusals):
@@ -323,7 +399,10 @@ def test_a_rename_that_stays_refused_is_one_line(tmp_path, monkeypatch):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(os, "replace", refuse)
-    with pytest.raises(LeNetError, match="could not be written .Permission denied.; what was there before is untouched"):
+    with pytest.raises(
+        LeNetError,
+        match="could not be written .Permission denied.; what was there before is untouched",
+    ):
         checkpoints.save_file(tmp_path / "file", "content")
     assert list(tmp_path.iterdir()) == []
 
@@ -341,7 +420,8 @@ def save_network(path, number, valid_loss, **settings):
     ("damaged", "shipped")])
 def test_the_default_network_is_never_worse_than_the_shipped_one(
         tmp_path, seven, monkeypatch, capsys, yours, chosen):
-    """Unless it was trained on the user's own pictures; and that it is not the shipped one is said."""
+    """Unless it was trained on the user's own pictures; and that it is not the shipped one is
+    said."""
     monkeypatch.setattr(utils, "SHIPPED", tmp_path / "shipped.pth")
     monkeypatch.setattr(utils, "CHECKPOINT", tmp_path / "net.pth")
     save_network(utils.SHIPPED, 1, 0.2)
@@ -360,10 +440,25 @@ def test_the_default_network_is_never_worse_than_the_shipped_one(
 
 def test_a_run_changes_no_committed_file():
     """What the files of a run with default paths are called, git ignores, and has none of it."""
-    names = [utils.CHECKPOINT, *(files.sibling_path(utils.CHECKPOINT, what) for what in files.FILES),
-             *(utils.ASSETS / f"{name}.png" for name in (
-                 "loss_curves", "confusion_matrix", "mistakes", "augmentation", "live", "explain",
-                 "comparison", "multi_predict", "drawing")), utils.ROOT / "runs" / "a" / "run.json"]
+    names = [
+        utils.CHECKPOINT,
+        *(files.sibling_path(utils.CHECKPOINT, what) for what in files.FILES),
+        *(
+            utils.ASSETS / f"{name}.png"
+            for name in (
+                "loss_curves",
+                "confusion_matrix",
+                "mistakes",
+                "augmentation",
+                "live",
+                "explain",
+                "comparison",
+                "multi_predict",
+                "drawing",
+            )
+        ),
+        utils.ROOT / "runs" / "a" / "run.json",
+    ]
     for path in names:
         ignored = subprocess.run(["git", "check-ignore", "-q", path], cwd=utils.ROOT).returncode
         if ignored == 128:

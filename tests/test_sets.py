@@ -1,4 +1,5 @@
-"""Any set like MNIST is trained on, scored under the names of its classes, and not read as digits."""
+"""Any set like MNIST is trained on, scored under the names of its classes, and not read as
+digits."""
 
 import numpy as np
 import pytest
@@ -22,7 +23,8 @@ def write_idx(path, array, kind):
 
 
 def make(root, name):
-    """Write a small set under torchvision's names: of class c, images whose row 2 c + 1 is white."""
+    """Write a small set under torchvision's names: of class c, images whose row 2 c + 1 is
+    white."""
     folder = {"fashion": "FashionMNIST", "kmnist": "KMNIST", "qmnist": "QMNIST",
               "emnist-letters": "EMNIST"}[name]
     for part, n in ("train", 20), ("t10k" if name in ("fashion", "kmnist") else "test", 3):

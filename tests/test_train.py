@@ -71,17 +71,22 @@ def test_losses_are_means_over_images_whatever_the_batches(few):
     expected = loss_func(model(standardise(few[0].float() / 255))[0], few[1]).item()
     uneven = Batches(*few, 150)  # 150 and 50 images
     assert train.validate(uneven, model, loss_func, "cpu")[1] == pytest.approx(expected)
-    assert train.train(uneven, model, loss_func, optimizer, "cpu")[2] == pytest.approx(expected, rel=1e-5)
+    assert train.train(uneven, model, loss_func, optimizer, "cpu")[2] == pytest.approx(
+        expected, rel=1e-5
+    )
 
 
 def test_accuracy_is_counted_by_hand(few):
     model, _, _ = make()
     predictions = model(standardise(few[0].float() / 255))[1].argmax(1)
-    assert utils.get_accuracy(model, Batches(*few, 64), "cpu") == pytest.approx((predictions == few[1]).float().mean())
+    assert utils.get_accuracy(model, Batches(*few, 64), "cpu") == pytest.approx(
+        (predictions == few[1]).float().mean()
+    )
 
 
 def test_best_model_is_a_copy_of_the_best_epoch_and_not_the_last(few, monkeypatch):
-    """The validation loss falls for two epochs and rises again: the weights of epoch 2 must come back."""
+    """The validation loss falls for two epochs and rises again: the weights of epoch 2 must come
+    back."""
     model, loss_func, optimizer = make()
     loader, seen, losses = Batches(*few, 50), [], iter([0.5, 0.2, 0.3, 0.4])
 
@@ -95,15 +100,24 @@ def test_best_model_is_a_copy_of_the_best_epoch_and_not_the_last(few, monkeypatc
     assert valid_losses == [0.5, 0.2, 0.3, 0.4] and len(train_losses) == 4
     for name, tensor in best.state_dict().items():
         assert torch.equal(tensor, seen[1][name])
-    assert best is not model and not torch.equal(best.classifier[0].weight, model.classifier[0].weight)
+    assert best is not model and not torch.equal(
+        best.classifier[0].weight, model.classifier[0].weight
+    )
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_place(few):
     model, loss_func, optimizer = make()
     loader, factors = Batches(*few, 50), iter([1, float("nan"), 1, 1])
     with pytest.raises(LeNetError, match="epoch 1: the loss of batch 2 of 4 is nan.*learning rate"):
-        train.training_process(model, lambda logits, labels: next(factors) * loss_func(logits, labels), optimizer,
-                               loader, loader, 2, "cpu")
+        train.training_process(
+            model,
+            lambda logits, labels: next(factors) * loss_func(logits, labels),
+            optimizer,
+            loader,
+            loader,
+            2,
+            "cpu",
+        )
 
 
 def test_bfloat16_rounds_what_is_computed_but_not_the_weights(few):
@@ -140,7 +154,9 @@ def test_nothing_is_computed_in_float64(few, name):
     settings = dict(recipes.RECIPES[name], epochs=2, batch_size=100, seed=0)
     with Doubles() as doubles:
         model, optimizer, loader, extras = recipes.prepare(settings, few, "cpu")
-        best, *_ = train.training_process(model, nn.CrossEntropyLoss(), optimizer, loader, Batches(*few, 100), 2, "cpu", **extras)
+        best, *_ = train.training_process(
+            model, nn.CrossEntropyLoss(), optimizer, loader, Batches(*few, 100), 2, "cpu", **extras
+        )
         report.score(best, few, "cpu")
     assert doubles.found == set()
     with doubles:
@@ -152,14 +168,23 @@ def test_nothing_is_computed_in_float64(few, name):
 
 @pytest.fixture(scope="module")
 def train_a_little(training_set):
-    """train_a_little(epochs, limit, batch_size) follows the default recipe, on two threads if the batches are to be cut."""
+    """train_a_little(epochs, limit, batch_size) follows the default recipe, on two threads if the
+    batches are to be cut."""
     def train_on(epochs, limit, batch_size):
         images, labels = (part[:limit] for part in training_set)
         settings = dict(recipes.RECIPES["modern"], epochs=epochs, batch_size=batch_size, seed=0)
         with fast_cpu.torch_threads(2 if batch_size >= 2 * fast_cpu.SMALLEST_CHUNK else 1):
             model, optimizer, loader, extras = recipes.prepare(settings, (images, labels), "cpu")
-            _, _, (losses, _) = train.training_process(model, nn.CrossEntropyLoss(), optimizer, loader,
-                                                       Batches(images, labels, 1000), epochs, "cpu", **extras)
+            _, _, (losses, _) = train.training_process(
+                model,
+                nn.CrossEntropyLoss(),
+                optimizer,
+                loader,
+                Batches(images, labels, 1000),
+                epochs,
+                "cpu",
+                **extras,
+            )
         assert len(losses) == epochs and optimizer.param_groups[0]["lr"] > 0
 
     return train_on
@@ -192,15 +217,32 @@ def test_any_number_of_steps_has_a_schedule(steps):
 # The script
 
 def small(tmp_path, *extra):
-    return ["train.py", "--epochs", "2", "--limit", "600", "--batch-size", "100",
-            "--checkpoint", tmp_path / "out" / "net.pth", "--assets-dir", tmp_path / "pictures", *extra]
+    return [
+        "train.py",
+        "--epochs",
+        "2",
+        "--limit",
+        "600",
+        "--batch-size",
+        "100",
+        "--checkpoint",
+        tmp_path / "out" / "net.pth",
+        "--assets-dir",
+        tmp_path / "pictures",
+        *extra,
+    ]
 
 
 @pytest.fixture(scope="module")
 def trained(load_small, tmp_path_factory):
-    """A run in this process: (its folder, what it printed). test_dry_run_leaves_no_trace starts a real one."""
+    """A run in this process: (its folder, what it printed). test_dry_run_leaves_no_trace starts a
+    real one."""
     folder, out, err = tmp_path_factory.mktemp("run"), io.StringIO(), io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
         patch.setattr(runs, "load_data", load_small)
         assert train.main([str(argument) for argument in small(folder)[1:]]) == 0
     assert err.getvalue() == ""
@@ -244,8 +286,15 @@ def test_several_seeds_end_in_their_mean(small_data, tmp_path, monkeypatch, caps
     assert train.main([str(argument) for argument in arguments[1:]]) == 0
     table = capsys.readouterr().out.split("accuracy in %: ")[1].splitlines()[1:]
     seed0, seed1, mean, _ = ([float(value) for value in line.split()[-6:]] for line in table[1:5])
-    assert seed0[0] == pytest.approx(0.4 * (100 - seed0[2]), abs=0.01) and table[0].split()[:3] == ["errors", "valid", "upright"]
-    assert mean == pytest.approx([(a + b) / 2 for a, b in zip(seed0, seed1)], abs=0.01) and seed0 != seed1
+    assert seed0[0] == pytest.approx(0.4 * (100 - seed0[2]), abs=0.01) and table[0].split()[:3] == [
+        "errors",
+        "valid",
+        "upright",
+    ]
+    assert (
+        mean == pytest.approx([(a + b) / 2 for a, b in zip(seed0, seed1)], abs=0.01)
+        and seed0 != seed1
+    )
     assert checkpoints.load_checkpoint(tmp_path / "out" / "net.pth")[1]["seed"] == 0
 
 
@@ -253,7 +302,12 @@ def test_several_seeds_end_in_their_mean(small_data, tmp_path, monkeypatch, caps
 def test_on_a_gpu(small_data, tmp_path):
     arguments = small(tmp_path, "--device", "cuda")
     assert train.main([str(argument) for argument in arguments[1:]]) == 0
-    assert checkpoints.load_checkpoint(tmp_path / "out" / "net.pth")[0].classifier[0].weight.device.type == "cpu"
+    assert (
+        checkpoints.load_checkpoint(tmp_path / "out" / "net.pth")[0]
+        .classifier[0]
+        .weight.device.type
+        == "cpu"
+    )
 
 
 @pytest.mark.slow
@@ -264,7 +318,11 @@ def test_live_redraws_the_curves_after_each_epoch(small_data, tmp_path, monkeypa
         raise LeNetError("no window")
 
     def save(figure, path):
-        drawn.extend([len(figure.axes[0].lines[0].get_xdata())] if path.name in ("live.png", "loss_curves.png") else [])
+        drawn.extend(
+            [len(figure.axes[0].lines[0].get_xdata())]
+            if path.name in ("live.png", "loss_curves.png")
+            else []
+        )
         save_figure(figure, path)
 
     monkeypatch.setattr(window, "save_figure", save)
@@ -329,9 +387,24 @@ def test_refusals_are_one_line_with_status_2(capsys, arguments, complaint):
 
 
 def test_failed_work_is_one_line_with_status_1(capsys, tmp_path):
-    assert train.main(["--evaluate", "--checkpoint", str(tmp_path / "nothing.pth"), "--assets-dir", str(tmp_path)]) == 1
+    assert (
+        train.main(
+            [
+                "--evaluate",
+                "--checkpoint",
+                str(tmp_path / "nothing.pth"),
+                "--assets-dir",
+                str(tmp_path),
+            ]
+        )
+        == 1
+    )
     out, err = capsys.readouterr()
-    assert out == "" and err == f"train.py: {tmp_path / 'nothing.pth'}: no such checkpoint; python train.py makes one\n"
+    assert (
+        out == ""
+        and err
+        == f"train.py: {tmp_path / 'nothing.pth'}: no such checkpoint; python train.py makes one\n"
+    )
 
 
 def test_a_run_that_learned_nothing_says_so(small_data, tmp_path, monkeypatch, capsys):
