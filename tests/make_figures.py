@@ -291,9 +291,9 @@ def plot_ingredients(images, labels):
         rows.append(made[row])
         names.append(name)
     generator = torch.Generator().manual_seed(0)
-    parts = styles.other_styles(images[:300], labels[:300], generator)
-    for name, (_, _, others) in zip(("styles: flags", "styles: bars", "styles: tails"), parts):
-        rows.append(others[:10])
+    index, others = styles.other_styles(images[:1000], labels[:1000], generator)
+    for name, digit in ("styles: flags", 1), ("styles: bars", 7):
+        rows.append(others[labels[:1000][index] == digit][:10])
         names.append(name)
     made = negatives.make_negatives(images[:1000], labels[:1000], 1000, 1, generator)
     rows.append(made[torch.linspace(0, len(made) - 1, 10).long()])
