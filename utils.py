@@ -161,7 +161,7 @@ def short_path(path):
 
 
 def check_folder(folder, argument, make=True):
-    """Raise ValueError if files can't be written in folder; make it if it isn't there, or refuse."""
+    """Raise ValueError if files can't be written in folder; make a new one, or refuse."""
     try:
         if make:
             Path(folder).mkdir(parents=True, exist_ok=True)

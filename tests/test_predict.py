@@ -1,4 +1,5 @@
-"""predict.py reads what people write, says so when there is nothing to read, and survives what is not a picture."""
+"""predict.py reads what people write, says so when there is nothing to read, and survives what is
+not a picture."""
 
 import csv
 import io
@@ -24,25 +25,42 @@ from reading.reader import Reading, most_prominent
 
 def accuracy(model, images, labels):
     readings = predict.predict_images(images, model)
-    return np.mean([isinstance(r, Reading) and most_prominent(r.digits).digit == label for r, label in zip(readings, labels)])
+    return np.mean(
+        [
+            isinstance(r, Reading) and most_prominent(r.digits).digit == label
+            for r, label in zip(readings, labels)
+        ]
+    )
 
 
-# What it reads. The floors are three errors in 100 below what 1,000 pictures of each kind gave; of 60 in screen and
-# sheet_edge four and five are misread, two of which no person reads.
+# What it reads. The floors are three errors in 100 below what 1,000 pictures of each kind gave; of
+# 60 in screen and sheet_edge four and five are misread, two of which no person reads.
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind, floor", [
-    (pictures.as_mnist, 0.97), (pictures.photograph, 0.96), (pictures.ruled, 0.95), (pictures.ballpoint, 0.95),
-    (pictures.paint, 0.95), (pictures.screen, 0.92), (pictures.sheet_edge, 0.9), (pictures.turned, 0.95),
-    (pictures.small_scan, 0.96),
-], ids=lambda value: getattr(value, "__name__", ""))
+@pytest.mark.parametrize(
+    "kind, floor",
+    [
+        (pictures.as_mnist, 0.97),
+        (pictures.photograph, 0.96),
+        (pictures.ruled, 0.95),
+        (pictures.ballpoint, 0.95),
+        (pictures.paint, 0.95),
+        (pictures.screen, 0.92),
+        (pictures.sheet_edge, 0.9),
+        (pictures.turned, 0.95),
+        (pictures.small_scan, 0.96),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
 def test_pictures_as_people_make_them(model, kind, floor):
     assert accuracy(model, *pictures.make(kind, 60, seed=1)) >= floor
 
 
 @pytest.mark.slow
 def test_pictures_with_troubles(model):
-    shares = {kind.__name__: accuracy(model, *pictures.make(kind, 15, seed=1)) for kind in troubles.KINDS}
+    shares = {
+        kind.__name__: accuracy(model, *pictures.make(kind, 15, seed=1)) for kind in troubles.KINDS
+    }
     assert min(shares.values()) >= 0.6 and np.mean(list(shares.values())) >= 0.9, shares
 
 
@@ -50,33 +68,57 @@ def test_pictures_with_troubles(model):
 @pytest.mark.parametrize("sides", ["tblr", "b", "lr"])
 @pytest.mark.parametrize("size", [16, 24, 48, 65, 80, 161, 320])
 def test_a_digit_that_fills_its_picture_is_read(model, size, sides):
-    """As in USPS's 16x16, or cut out by hand: all is strokes, whose edges are no grain, and lies at the picture's edge."""
+    """As in USPS's 16x16, or cut out by hand: all is strokes, whose edges are no grain, and lies at
+    the picture's edge."""
     digits, labels = pictures.digits(60, seed=9)
     images = []
     for digit in digits:
         top, bottom, left, right = (0 if side in sides else 6 for side in "tblr")
         ink = np.pad(pictures.tight(digit), ((top, bottom), (left, right)))
         height, width = ink.shape
-        shape = max(1, round(size * width / max(height, width))), max(1, round(size * height / max(height, width)))
+        shape = (
+            max(1, round(size * width / max(height, width))),
+            max(1, round(size * height / max(height, width))),
+        )
         images.append(Image.fromarray((255 * (1 - ink)).astype(np.uint8)).resize(shape))
     readings = predict.predict_images(images, model)
-    assert not any(isinstance(reading, PictureError) and "blank" in str(reading) for reading in readings)
-    right = [not isinstance(reading, PictureError) and reading.text == str(label) for reading, label in zip(readings, labels)]
+    assert not any(
+        isinstance(reading, PictureError) and "blank" in str(reading) for reading in readings
+    )
+    right = [
+        not isinstance(reading, PictureError) and reading.text == str(label)
+        for reading, label in zip(readings, labels)
+    ]
     assert np.mean(right) >= (0.9 if size > 16 else 0.8)
 
 
 @pytest.mark.slow
 def test_what_is_no_digit_is_seldom_read_for_sure(model):
     """Fewest of what is looked at longest."""
-    kinds = {nothing.letter: 12, nothing.sign: 8, nothing.drawing: 3, nothing.scribble: 3, nothing.word: 2, nothing.landscape: 2}
+    kinds = {
+        nothing.letter: 12,
+        nothing.sign: 8,
+        nothing.drawing: 3,
+        nothing.scribble: 3,
+        nothing.word: 2,
+        nothing.landscape: 2,
+    }
     images = [image for kind, n in kinds.items() for image in pictures.make(kind, n, seed=1)[0]]
     readings = predict.predict_images(images, model)
-    assert np.mean([isinstance(r, PictureError) or r.probability < predict.output.SURE for r in readings]) >= 0.65
+    assert (
+        np.mean(
+            [isinstance(r, PictureError) or r.probability < predict.output.SURE for r in readings]
+        )
+        >= 0.65
+    )
 
 
 @pytest.mark.slow
 def test_corruptions_of_28x28_digits(model):
-    shares = {c.__name__: accuracy(model, *pictures.make(pictures.corrupted(c), 15, seed=1)) for c in pictures.CORRUPTIONS}
+    shares = {
+        c.__name__: accuracy(model, *pictures.make(pictures.corrupted(c), 15, seed=1))
+        for c in pictures.CORRUPTIONS
+    }
     assert np.mean(list(shares.values())) >= 0.9 and min(shares.values()) >= 0.4, shares
 
 
@@ -96,17 +138,29 @@ def test_digits_framed_by_mnist_lose_nothing(model, negative):
     assert accuracy(model, images, labels) >= np.mean(direct == labels) - 0.005
 
 
-@pytest.mark.parametrize("paper, ink", [
-    ("white", "black"), ("black", "white"), ("yellow", "blue"), ("#00a000", "#d04040"), ("#808080", "#b0b0b0")])
+@pytest.mark.parametrize(
+    "paper, ink",
+    [
+        ("white", "black"),
+        ("black", "white"),
+        ("yellow", "blue"),
+        ("#00a000", "#d04040"),
+        ("#808080", "#b0b0b0"),
+    ],
+)
 def test_ink_of_any_colour_on_paper_of_any_colour(model, seven, paper, ink):
     mask = seven.convert("L").point(lambda value: 255 - value)
-    image = Image.composite(Image.new("RGB", mask.size, ink), Image.new("RGB", mask.size, paper), mask)
+    image = Image.composite(
+        Image.new("RGB", mask.size, ink), Image.new("RGB", mask.size, paper), mask
+    )
     (reading,) = predict.predict_images([image], model)
     assert reading.text == "7"
 
 
 def test_invert_overrides(model, seven):
-    automatic, dark, light = (predict.predict_images([seven], model, invert)[0] for invert in (None, True, False))
+    automatic, dark, light = (
+        predict.predict_images([seven], model, invert)[0] for invert in (None, True, False)
+    )
     assert automatic.text == dark.text == "7" and automatic.inverted and dark.inverted
     assert isinstance(light, PictureError) or not light.inverted
 
@@ -115,10 +169,20 @@ def test_invert_overrides(model, seven):
 
 def test_single_predict(tmp_path, seven, model, network):
     seven.save(tmp_path / "seven.png")
-    assert predict.single_predict(tmp_path / "seven.png", save=tmp_path / "figure.png", checkpoint=network) == 7
+    assert (
+        predict.single_predict(
+            tmp_path / "seven.png", save=tmp_path / "figure.png", checkpoint=network
+        )
+        == 7
+    )
     assert predict.single_predict(str(tmp_path / "seven.png"), model=model) == 7
     assert Image.open(tmp_path / "figure.png").width > 600
-    assert predict.single_predict(tmp_path / "seven.png", model=model, save=tmp_path / "layers.png", explain=True) == 7
+    assert (
+        predict.single_predict(
+            tmp_path / "seven.png", model=model, save=tmp_path / "layers.png", explain=True
+        )
+        == 7
+    )
     assert Image.open(tmp_path / "layers.png").width > 1000
     with pytest.raises(PictureError, match="no such file"):
         predict.single_predict(tmp_path / "eight.png")
@@ -126,10 +190,14 @@ def test_single_predict(tmp_path, seven, model, network):
 
 def test_a_picture_is_opened_once_even_for_its_figure(tmp_path, seven, model, monkeypatch):
     opened, open_picture = [], predict.open_picture
-    monkeypatch.setattr(predict, "open_picture", lambda source: opened.append(source) or open_picture(source))
+    monkeypatch.setattr(
+        predict, "open_picture", lambda source: opened.append(source) or open_picture(source)
+    )
     seven.save(tmp_path / "seven.png")
     for explain in (False, True):
-        predict.single_predict(tmp_path / "seven.png", model=model, save=tmp_path / "figure.png", explain=explain)
+        predict.single_predict(
+            tmp_path / "seven.png", model=model, save=tmp_path / "figure.png", explain=explain
+        )
     predict.main([str(tmp_path / "seven.png"), "--save", str(tmp_path / "figure.png")])
     assert opened == [tmp_path / "seven.png"] * 3
 
@@ -137,7 +205,9 @@ def test_a_picture_is_opened_once_even_for_its_figure(tmp_path, seven, model, mo
 def test_figures_are_returned_on_request(tmp_path, seven, model):
     seven.save(tmp_path / "seven.png")
     for explain in (False, True):
-        digit, figure = predict.single_predict(tmp_path / "seven.png", model=model, explain=explain, return_figure=True)
+        digit, figure = predict.single_predict(
+            tmp_path / "seven.png", model=model, explain=explain, return_figure=True
+        )
         assert digit == 7 and len(figure.axes) >= 2
     wrong, figure = predict.multi_predict(20, seed=0, model=model, save=None, return_figure=True)
     assert 0 <= wrong <= 20 and len(figure.axes[0].images) == 20
@@ -150,13 +220,20 @@ def test_multi_predict_counts_its_errors(tmp_path):
 
 
 def test_a_batch_reads_like_one_by_one(model, seven):
-    images = [seven, pictures.make(pictures.photograph, 1)[0][0], Image.new("L", (28, 28)), pictures.make(pictures.as_mnist, 1)[0][0]]
+    images = [
+        seven,
+        pictures.make(pictures.photograph, 1)[0][0],
+        Image.new("L", (28, 28)),
+        pictures.make(pictures.as_mnist, 1)[0][0],
+    ]
     together = predict.predict_images(images, model)
     for image, reading in zip(images, together):
         (alone,) = predict.predict_images([image], model)
         assert type(alone) is type(reading)
         if isinstance(alone, Reading):
-            assert alone.text == reading.text and alone.probability == pytest.approx(reading.probability, abs=1e-5)
+            assert alone.text == reading.text and alone.probability == pytest.approx(
+                reading.probability, abs=1e-5
+            )
 
 
 def iterables(seven, path):
@@ -173,11 +250,21 @@ def iterables(seven, path):
     yield "array (N, H, W, 3)", np.stack([array] * 2), 2
     yield "tensor", torch.from_numpy(grey.copy()), 1
     yield "tensor (N, H, W)", torch.from_numpy(np.stack([grey] * 2)), 2
-    for one in (path, str(path), str(path).encode(), seven, array, io.BytesIO(path.read_bytes()), open(path, "rb")):
+    for one in (
+        path,
+        str(path),
+        str(path).encode(),
+        seven,
+        array,
+        io.BytesIO(path.read_bytes()),
+        open(path, "rb"),
+    ):
         yield type(one).__name__, one, 1
 
 
-def test_any_iterable_of_pictures_is_read_item_by_item_and_one_picture_is_one(tmp_path, seven, model):
+def test_any_iterable_of_pictures_is_read_item_by_item_and_one_picture_is_one(
+    tmp_path, seven, model
+):
     seven.save(tmp_path / "seven.png")
     for name, images, n in iterables(seven, tmp_path / "seven.png"):
         readings = predict.predict_images(images, model)
@@ -215,8 +302,13 @@ def test_lines_for_people(capsys, folder, network):
 def test_the_rest_of_a_folder_goes_on(capsys, folder):
     assert predict.main([str(folder)]) == 1
     out, err = capsys.readouterr()
-    assert [line.split(": ")[0] for line in out.splitlines()] == [str(folder / "1 good.png"), str(folder / "6 good.jpg")]
-    assert err.count("\n") == 4 and all(line.startswith("predict.py: ") for line in err.splitlines())
+    assert [line.split(": ")[0] for line in out.splitlines()] == [
+        str(folder / "1 good.png"),
+        str(folder / "6 good.jpg"),
+    ]
+    assert err.count("\n") == 4 and all(
+        line.startswith("predict.py: ") for line in err.splitlines()
+    )
 
 
 def test_no_picture_of_a_large_folder_is_passed_over(capsys, tmp_path):
@@ -230,32 +322,62 @@ def test_no_picture_of_a_large_folder_is_passed_over(capsys, tmp_path):
 FIELDS = ["image", "text", "probability", "sure", "inverted", "pages", "digits"]
 
 
-def test_json_has_one_object_per_picture_in_order_and_no_heavy_library_is_imported(run, folder, seven, network):
+def test_json_has_one_object_per_picture_in_order_and_no_heavy_library_is_imported(
+    run, folder, seven, network
+):
     file = io.BytesIO()
     seven.save(file, "PNG")
     code = ("import sys, predict; status = predict.main(sys.argv[1:]); "
             "print([m for m in ('matplotlib', 'torchvision') if m in sys.modules], status)")
-    process = run("-c", code, folder, "-", folder / "nothing.png", "--json", "--checkpoint", network, stdin=file.getvalue())
+    process = run(
+        "-c",
+        code,
+        folder,
+        "-",
+        folder / "nothing.png",
+        "--json",
+        "--checkpoint",
+        network,
+        stdin=file.getvalue(),
+    )
     assert process.returncode == 0 and process.stderr == ""
     *lines, last = process.stdout.splitlines()
     assert last == "[] 1"
     objects = [json.loads(line) for line in lines]
     assert [("text" in o) for o in objects] == [True, False, False, False, False, True, True, False]
-    assert objects[0] == {**objects[0], "image": str(folder / "1 good.png"), "text": "7", "inverted": True, "sure": True}
-    assert list(objects[0]) == FIELDS and all(f"  {field} " in predict.output.SCHEMA for field in FIELDS)
+    assert objects[0] == {
+        **objects[0],
+        "image": str(folder / "1 good.png"),
+        "text": "7",
+        "inverted": True,
+        "sure": True,
+    }
+    assert list(objects[0]) == FIELDS and all(
+        f"  {field} " in predict.output.SCHEMA for field in FIELDS
+    )
     (digit,) = objects[0]["digits"]
-    assert list(digit) == ["digit", "probability", "probabilities", "line", "box"] and len(digit["probabilities"]) == 10
+    assert (
+        list(digit) == ["digit", "probability", "probabilities", "line", "box"]
+        and len(digit["probabilities"]) == 10
+    )
     assert objects[0]["probability"] == digit["probability"] == max(digit["probabilities"])
     assert objects[6]["image"] == "-" and objects[6]["text"] == "7"
     assert objects[7] == {"image": str(folder / "nothing.png"), "error": "no such file"}
 
 
 def test_csv_has_a_row_per_picture(folder, tmp_path, network, capsys):
-    assert predict.main([str(folder), "--csv", str(tmp_path / "read.csv"), "--checkpoint", str(network)]) == 1
+    assert (
+        predict.main(
+            [str(folder), "--csv", str(tmp_path / "read.csv"), "--checkpoint", str(network)]
+        )
+        == 1
+    )
     head, *rows = csv.reader((tmp_path / "read.csv").read_text().splitlines())
     assert head == ["image", "text", "probability", "sure", "error"] and len(rows) == 6
     said = capsys.readouterr()
-    assert [row[0] for row in rows if row[4]] == [line.split(": ")[1] for line in said.err.splitlines()]
+    assert [row[0] for row in rows if row[4]] == [
+        line.split(": ")[1] for line in said.err.splitlines()
+    ]
     assert rows[0][1:] == ["7", rows[0][2], "true", ""] and float(rows[0][2]) > predict.output.SURE
 
 
@@ -265,24 +387,46 @@ def test_a_table_of_images_becomes_a_table_of_labels(model, network, tmp_path, c
     images, labels = mnist_test_set(300)
     rows = "\n".join(",".join(map(str, image.ravel())) for image in images)
     (tmp_path / "test.csv").write_text(f"{head}{rows}\n")
-    arguments = [str(tmp_path / "test.csv"), "--csv", str(tmp_path / "labels.csv"), "--checkpoint", str(network)]
+    arguments = [
+        str(tmp_path / "test.csv"),
+        "--csv",
+        str(tmp_path / "labels.csv"),
+        "--checkpoint",
+        str(network),
+    ]
     assert predict.main(arguments) == 0
     first, *rest = (tmp_path / "labels.csv").read_text().splitlines()
-    assert first == "ImageId,Label" and [row.split(",")[0] for row in rest] == [str(i) for i in range(1, 301)]
+    assert first == "ImageId,Label" and [row.split(",")[0] for row in rest] == [
+        str(i) for i in range(1, 301)
+    ]
     assert np.mean([int(row.split(",")[1]) == label for row, label in zip(rest, labels)]) > 0.97
     assert "300 digits" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("content, complaint", [
-    ("1,2,3\n", "3 columns"), (",".join(["256"] * 784), "outside 0 .. 255"), ("pixel0\n1,x\n", "no number"),
-    (",".join(["1.5"] * 784), "no number"), (b"\xff\xfe", "not a table"), (None, "can't be read"),
-])
+@pytest.mark.parametrize(
+    "content, complaint",
+    [
+        ("1,2,3\n", "3 columns"),
+        (",".join(["256"] * 784), "outside 0 .. 255"),
+        ("pixel0\n1,x\n", "no number"),
+        (",".join(["1.5"] * 784), "no number"),
+        (b"\xff\xfe", "not a table"),
+        (None, "can't be read"),
+    ],
+)
 def test_a_table_of_anything_else_is_one_line(tmp_path, capsys, content, complaint):
     if content is not None:
-        (tmp_path / "test.csv").write_bytes(content if isinstance(content, bytes) else content.encode())
+        (tmp_path / "test.csv").write_bytes(
+            content if isinstance(content, bytes) else content.encode()
+        )
     assert predict.main([str(tmp_path / "test.csv"), "--csv", str(tmp_path / "labels.csv")]) == 1
     out, err = capsys.readouterr()
-    assert out == "" and err.count("\n") == 1 and complaint in err and not (tmp_path / "labels.csv").exists()
+    assert (
+        out == ""
+        and err.count("\n") == 1
+        and complaint in err
+        and not (tmp_path / "labels.csv").exists()
+    )
 
 
 def test_ctrl_c_keeps_what_was_read(folder, tmp_path, capsys, monkeypatch, network):
@@ -297,7 +441,20 @@ def test_ctrl_c_keeps_what_was_read(folder, tmp_path, capsys, monkeypatch, netwo
 
     monkeypatch.setattr(predict, "read_one", stop)
     written = tmp_path / "read.csv", tmp_path / "seen.png"
-    assert predict.main([*names, "--csv", str(written[0]), "--save", str(written[1]), "--checkpoint", str(network)]) == 130
+    assert (
+        predict.main(
+            [
+                *names,
+                "--csv",
+                str(written[0]),
+                "--save",
+                str(written[1]),
+                "--checkpoint",
+                str(network),
+            ]
+        )
+        == 130
+    )
     out, err = capsys.readouterr()
     assert out.count(": 7 (") == 2 and err == "predict.py: stopped; 2 of 5 pictures were read\n"
     assert len(written[0].read_text().splitlines()) == 3 and written[1].exists()
@@ -314,7 +471,9 @@ def test_a_terminal_gets_a_progress_bar_and_a_pipe_does_not(folder, capsys, monk
     assert out.count("\n") == 3 and "/3 [" in err and "\n" not in err
 
 
-@pytest.mark.parametrize("p, said", [(1.0, "> 99.9 %"), (0.999955, "> 99.9 %"), (0.99949, "99.9 %"), (0.8, "80.0 %")])
+@pytest.mark.parametrize(
+    "p, said", [(1.0, "> 99.9 %"), (0.999955, "> 99.9 %"), (0.99949, "99.9 %"), (0.8, "80.0 %")]
+)
 def test_nothing_is_certain(p, said):
     assert predict.output.percent(p) == said
 
@@ -338,39 +497,77 @@ def test_watching_the_layers_is_the_forward_pass(model):
     assert layers["Input"].shape == (32, 32)
     x = (torch.from_numpy(layers.pop("Input"))[None, None] / 255 - utils.MEAN) / utils.STD
     with torch.no_grad():
-        for name, step in {"C1": lambda x: c1(x).tanh(), "S2": s2, "C3": lambda x: c3(x).tanh(), "S4": s4,
-                           "C5": lambda x: c5(x).tanh(), "F6": lambda x: f6(x.flatten(1)).tanh()}.items():
+        for name, step in {
+            "C1": lambda x: c1(x).tanh(),
+            "S2": s2,
+            "C3": lambda x: c3(x).tanh(),
+            "S4": s4,
+            "C5": lambda x: c5(x).tanh(),
+            "F6": lambda x: f6(x.flatten(1)).tanh(),
+        }.items():
             x = step(x)
             assert np.allclose(layers.pop(name), x[0], atol=1e-5), name
         assert np.allclose(probabilities, output(x).softmax(1)[0], atol=1e-5) and layers == {}
     assert not any(module._forward_hooks for module in model.modules())
 
 
-def test_explain_writes_a_figure_and_keeps_stdout_for_machines(capsys, folder, tmp_path, monkeypatch, network):
+def test_explain_writes_a_figure_and_keeps_stdout_for_machines(
+    capsys, folder, tmp_path, monkeypatch, network
+):
     monkeypatch.setattr(utils, "ASSETS", tmp_path)
-    assert predict.main([str(folder / "1 good.png"), "--explain", "--json", "--checkpoint", str(network)]) == 0
+    assert (
+        predict.main(
+            [str(folder / "1 good.png"), "--explain", "--json", "--checkpoint", str(network)]
+        )
+        == 0
+    )
     out, err = capsys.readouterr()
-    assert json.loads(out)["text"] == "7" and err == f"predict.py: the layers are in {tmp_path / 'explain.png'}\n"
+    assert (
+        json.loads(out)["text"] == "7"
+        and err == f"predict.py: the layers are in {tmp_path / 'explain.png'}\n"
+    )
     assert Image.open(tmp_path / "explain.png").width >= 1000
-    assert predict.main([str(folder / "1 good.png"), "--explain", "--save", str(tmp_path / "mine.png")]) == 0
+    assert (
+        predict.main(
+            [str(folder / "1 good.png"), "--explain", "--save", str(tmp_path / "mine.png")]
+        )
+        == 0
+    )
     assert (tmp_path / "mine.png").exists() and capsys.readouterr().err == ""
     (tmp_path / "explain.png").unlink()
     assert predict.main([str(folder / "4 text.png"), "--explain"]) == 1
     assert not (tmp_path / "explain.png").exists() and capsys.readouterr().err.count("\n") == 1
 
 
-@pytest.mark.parametrize("arguments, complaint", [
-    ([], "IMAGE --draw --multi --export is required"), (["--explain"], "is required"), (["a.png", "b.png", "--explain"], "--explain: takes one"),
-    (["tests", "--explain"], "--explain: takes one"), (["--multi", "--explain"], "--multi: takes no --explain"), (["--multi", "3", "--single"], "takes no --single"),
-    (["--multi", "0"], "--multi: must be in 1 .. 1000"), (["--multi", "5", "x.png"], "not allowed with argument --multi"),
-    (["x.png", "--seed", "1"], "no meaning without --multi"), (["--multi", "--seed", "-1"], "--seed: must be in"), (["x.csv", "--json", "--csv", "y.csv"], "table takes no --json"),
-    (["--multi", "--json"], "takes no --json"), (["x.csv"], "--csv FILE"), (["-", "-"], "only once"), (["x.png", "--invert", "maybe"], "invalid choice"),
-    (["x.png", "--device", "toaster"], "not available"), (["x.png", "--save", "model.py/x.png"], "can't write in model.py"),
-    (["x.png", "--jso"], "unrecognized arguments: --jso; did you mean --json?"),
-    (["x.png", "--save", "no/such/folder/x.png"], "can't write in no/such/folder (No such file"),
-    (["x.png", "--csv", "no/such/x.csv"], "can't write in no/such"),
-    (["--export", "no/such/x.html"], "can't write in no/such"),
-])
+@pytest.mark.parametrize(
+    "arguments, complaint",
+    [
+        ([], "IMAGE --draw --multi --export is required"),
+        (["--explain"], "is required"),
+        (["a.png", "b.png", "--explain"], "--explain: takes one"),
+        (["tests", "--explain"], "--explain: takes one"),
+        (["--multi", "--explain"], "--multi: takes no --explain"),
+        (["--multi", "3", "--single"], "takes no --single"),
+        (["--multi", "0"], "--multi: must be in 1 .. 1000"),
+        (["--multi", "5", "x.png"], "not allowed with argument --multi"),
+        (["x.png", "--seed", "1"], "no meaning without --multi"),
+        (["--multi", "--seed", "-1"], "--seed: must be in"),
+        (["x.csv", "--json", "--csv", "y.csv"], "table takes no --json"),
+        (["--multi", "--json"], "takes no --json"),
+        (["x.csv"], "--csv FILE"),
+        (["-", "-"], "only once"),
+        (["x.png", "--invert", "maybe"], "invalid choice"),
+        (["x.png", "--device", "toaster"], "not available"),
+        (["x.png", "--save", "model.py/x.png"], "can't write in model.py"),
+        (["x.png", "--jso"], "unrecognized arguments: --jso; did you mean --json?"),
+        (
+            ["x.png", "--save", "no/such/folder/x.png"],
+            "can't write in no/such/folder (No such file",
+        ),
+        (["x.png", "--csv", "no/such/x.csv"], "can't write in no/such"),
+        (["--export", "no/such/x.html"], "can't write in no/such"),
+    ],
+)
 def test_refusals_are_one_line_with_status_2(capsys, arguments, complaint):
     with pytest.raises(SystemExit) as exit:
         predict.main(arguments)
@@ -395,12 +592,22 @@ def test_several_digits_as_a_text_and_as_json(capsys, tmp_path, network):
     pictures.to_image(1 - page).save(path)
     assert predict.main([str(path), "--json", "--checkpoint", str(network)]) == 0
     answer = json.loads(capsys.readouterr().out)
-    assert answer["text"] == "902" and list(answer) == FIELDS and [d["digit"] for d in answer["digits"]] == [9, 0, 2]
-    assert all(0 <= edge <= 1 for d in answer["digits"] for edge in d["box"]) and {d["line"] for d in answer["digits"]} == {0}
+    assert (
+        answer["text"] == "902"
+        and list(answer) == FIELDS
+        and [d["digit"] for d in answer["digits"]] == [9, 0, 2]
+    )
+    assert all(0 <= edge <= 1 for d in answer["digits"] for edge in d["box"]) and {
+        d["line"] for d in answer["digits"]
+    } == {0}
     assert predict.main([str(path), "--checkpoint", str(network)]) == 0
     assert capsys.readouterr().out.startswith(f"{path}: 902")
     assert predict.main([str(path), "--single", "--json", "--checkpoint", str(network)]) == 0
     one = json.loads(capsys.readouterr().out)
     assert list(one) == FIELDS and len(one["digits"]) == 1
-    assert one["digits"][0]["digit"] == predict.single_predict(path, checkpoint=network) == int(one["text"])
+    assert (
+        one["digits"][0]["digit"]
+        == predict.single_predict(path, checkpoint=network)
+        == int(one["text"])
+    )
     assert predict.read_number(path, checkpoint=network) == "902"
