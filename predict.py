@@ -9,6 +9,7 @@
   python predict.py photo.jpg --label 7        keep it, for train.py --mine
   python predict.py --draw                     a window to draw digits in
   python predict.py --multi                    50 random digits of MNIST
+  python predict.py --export page.html         a page to draw in, in any browser
 
 A question mark after a reading says that the network was not sure of it. In
 folders, pictures are found however deep they lie, in natural order.
@@ -156,7 +157,6 @@ def get_parser():
     parser = utils.OneLineParser(prog="predict.py", description=__doc__,
                                  epilog=f"{output.SCHEMA}\n{status}")
     arguments.add_to(parser, utils.number)
-    parser.set_defaults(checkpoint=None)
     return parser
 
 

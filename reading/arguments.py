@@ -11,15 +11,15 @@ TAKES = {  # the options that each mode takes; all take --checkpoint and --devic
 
 def add_to(parser, number):
     """Add predict.py's arguments to an ArgumentParser; number: utils.number."""
-    group = parser.add_argument_group("what to read")
+    group = parser.add_argument_group("what to do")
     add = group.add_mutually_exclusive_group(required=True).add_argument
     add("images", nargs="*", default=[], metavar="IMAGE",
-        help="pictures, folders, or - for one on standard input; or one .csv table")
+        help="read pictures, folders, or - (one on standard input); or one .csv table")
     add("--draw", action="store_true", help="open a window to draw in")
     add("--multi", type=number(int, 1, 1000), nargs="?", const=50, metavar="N",
-        help="N (50) random digits of MNIST's test set")
+        help="read N (50) random digits of MNIST's test set")
     add("--export", type=Path, metavar="FILE",
-        help="nothing: write the network as .html, a page to draw in, or .onnx")
+        help="instead, write the network to FILE: .html, a page to draw in, or .onnx")
     add = parser.add_argument_group("how to read").add_argument
     add("--invert", choices=("auto", "yes", "no"), default="auto",
         help="is the ink darker than the paper? (auto)")
