@@ -137,15 +137,19 @@ def test_what_cannot_be_trained_is_one_line_that_names_the_place(
     assert len(err) == 2 and all("model.py: LeNet5" in line for line in err)
 
 
-def test_a_network_is_told_before_a_run_replaces_another(draw, small_data, checkpoint, tmp_path,
-                                                         capsys):
+def test_another_network_that_is_replaced_is_kept(draw, small_data, checkpoint, monkeypatch,
+                                                  tmp_path, capsys):
     shutil.copy(checkpoint, tmp_path / "net.pth")
+    monkeypatch.setattr(report, "write_figures", lambda *_: [])
     draw("ReLU")
     assert train.main(["--epochs", "1", "--limit", "100", "--checkpoint",
-                       str(tmp_path / "net.pth")]) == 1
-    err = capsys.readouterr().err
-    assert err.count("\n") == 1 and "another network" in err and "move it away" in err
-    assert (tmp_path / "net.pth").read_bytes() == checkpoint.read_bytes()
+                       str(tmp_path / "net.pth")]) == 0
+    assert "a different one, is " in capsys.readouterr().out
+    assert (tmp_path / "net.other.pth").read_bytes() == checkpoint.read_bytes()
+    checkpoints.load_checkpoint(tmp_path / "net.pth")
+    draw("none")
+    with pytest.raises(LeNetError, match="ReLU where model.py has Tanh"):
+        checkpoints.load_checkpoint(tmp_path / "net.pth")
 
 
 def test_stages_have_the_papers_names(draw):

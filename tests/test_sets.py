@@ -94,8 +94,10 @@ def test_it_is_trained_on_scored_and_not_read_as_digits(tmp_path, folder, seven,
     else:
         with pytest.raises(LeNetError, match="was trained on .* predict.py reads digits"):
             predict.predict_images([seven], checkpoint=tmp_path / "net.pth")
-    assert train.main(["--epochs", "1", "--limit", "50", *where]) == 1
-    assert "a network of another data set; a training would replace it" in capsys.readouterr().err
+    assert train.main(["--epochs", "1", "--limit", "50", *where[2:]]) == 0
+    assert "a different one, is " in capsys.readouterr().out
+    _, metadata = checkpoints.load_checkpoint(tmp_path / "net.other.pth")
+    assert metadata["settings"]["data"] == name
 
 
 def test_other_classes_are_not_augmented_as_digits_are():

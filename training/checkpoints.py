@@ -155,9 +155,12 @@ def load_checkpoint(path=None, device="cpu"):
     with torch.random.fork_rng(devices=[]):
         model = build_network(len(_class_names(metadata)))
     advice = "change model.py back, or train its network with another --checkpoint"
-    if name_layers(model) != network["layers"]:
-        raise LeNetError(f"{path} holds the weights of another network than model.py's, of "
-                         f"{network['layers']}, not {name_layers(model)}: {advice}")
+    theirs, ours = network["layers"].split(), name_layers(model).split()
+    if theirs != ours:
+        pairs = [f"{a} where model.py has {b}" for a, b in zip(theirs, ours) if a != b]
+        pairs.append(f"{len(theirs)} layers where model.py has {len(ours)}")
+        raise LeNetError(f"{path} holds the weights of another network than model.py's: {pairs[0]};"
+                         f" {advice}")
     _check_weights(path, weights, model.state_dict())
     model.load_state_dict(weights)
     probe = torch.tensor(describe_network(model)["probe"])

@@ -3,6 +3,8 @@
     LeNet5.pth             the network of the last completed run
     LeNet5.history.csv     its epochs
     LeNet5.previous.pth    the best of the networks that such runs have replaced
+    LeNet5.other.pth       the last one that was replaced by a network of another model.py, or data
+                           set, with which it can't be compared
     LeNet5.last.pth        the state of the last run after its last epoch, to resume from; it is
                            also a checkpoint of that run's best epoch
     LeNet5.last.csv        the epochs of that run so far
@@ -33,8 +35,8 @@ import utils
 from training.checkpoints import load_checkpoint, read_file, save_checkpoint
 from utils import LeNetError
 
-SUFFIXES = (".last", ".previous", ".history")
-FILES = ("last.pth", "last.csv", "previous.pth", "history.csv")
+SUFFIXES = (".last", ".previous", ".history", ".other")
+FILES = ("last.pth", "last.csv", "previous.pth", "history.csv", "other.pth")
 
 
 def sibling_path(checkpoint, what):
@@ -88,17 +90,23 @@ def lock_folder(folder):
         lock.release()
 
 
-def check_replaceable(checkpoint, settings):
-    """Raise LeNetError if checkpoint is there but not a network of model.py's, of the data set in
-    settings, which could be compared, and kept, when it is replaced."""
-    if os.path.exists(checkpoint):
-        try:
-            _, metadata = load_checkpoint(checkpoint)
-            if metadata.get("settings", {}).get("data") != settings.get("data"):
-                raise LeNetError(f"{checkpoint} holds a network of another data set")
-        except LeNetError as error:
-            raise LeNetError(f"{error}; a training would replace it: move it away, or name another "
-                             "--checkpoint") from error
+def is_other(checkpoint, settings):
+    """Say whether checkpoint holds a network of another model.py or data set than settings'.
+
+    Raises LeNetError if it is there but holds no network that could be kept.
+    """
+    if not os.path.exists(checkpoint):
+        return False
+    try:
+        _, metadata = load_checkpoint(checkpoint)
+        return metadata.get("settings", {}).get("data") != settings.get("data")
+    except LeNetError as error:
+        with contextlib.suppress(LeNetError):
+            content = read_file(checkpoint)
+            if isinstance(content, dict) and "network" in content:  # train.py made it
+                return True
+        raise LeNetError(f"{error}; a training would replace it: move it away, or name another "
+                         "--checkpoint") from error
 
 
 def best_epoch(history):
@@ -143,6 +151,11 @@ def keep_unfinished(checkpoint, valid_loader, device):
 def install_checkpoint(checkpoint, weights, metadata, valid_loader, device):
     """Write the network of a completed run to checkpoint; keep the best of those that it and others
     replaced as NAME.previous.pth. Return a line about the one that was there, or None."""
+    if is_other(checkpoint, metadata.get("settings", {})):
+        content, other = checkpoint.read_bytes(), sibling_path(checkpoint, "other.pth")
+        utils.write_atomically(other, lambda file: file.write(content))
+        save_checkpoint(checkpoint, weights, **metadata)
+        return f"the network that was there before, a different one, is {utils.short_path(other)}"
     previous, sentence = sibling_path(checkpoint, "previous.pth"), None
     old_weights, old = load_if_there(checkpoint, valid_loader, device)
     if old_weights and any(not torch.equal(old_weights[name], tensor.cpu())
