@@ -243,7 +243,7 @@ def test_the_pen_waits_for_no_reading(tmp_path):
     read, go_on = [], threading.Event()
 
     def slow(image):
-        go_on.wait(20)
+        go_on.wait(300)
         read.append(np.asarray(image))
         return None, "nothing: so far"
 
