@@ -212,30 +212,21 @@ def show_reading(canvas, parts, reading, answer):
 def quick_redraw(figure, parts, on_timer):
     """Return redraw(page), which draws only what changes; redraw(None) leaves the page alone.
 
-    That takes a third of the time. on_timer() is called 25 times a second once the window is drawn.
+    That takes a third of the time. on_timer() is called 25 times a second once all is drawn.
     """
     from matplotlib.transforms import Bbox
 
-    still, timers = (
-        [],
-        [],
-    )  # still: the pixels of all that does not change, and those right of the page
+    still, timers = [], []  # still: the pixels of what never changes: all, and right of the page
 
     def changing(everything=True):
-        reading = [
-            parts.inside,
-            *parts.bars,
-            parts.said,
-            parts.note,
-            *parts.axes,
-        ]  # lines lie on top
+        reading = [parts.inside, *parts.bars, parts.said, parts.note, *parts.axes]  # lines on top
         return reading + [parts.page, parts.hint, *parts.marks, *parts.frames] * everything
 
     for artist in changing():
         artist.set_animated(True)
 
-    def right():
-        return Bbox.from_extents(parts.page.axes.bbox.x1 + 3, 0, figure.bbox.x1, figure.bbox.y1)
+    def right():  # of the page
+        return Bbox([(parts.page.axes.bbox.x1 + 3, 0), figure.bbox.max])
 
     def keep_still(event):
         """Keep the pixels after everything was drawn, then draw what changes on top."""
