@@ -337,6 +337,17 @@ def test_an_evaluation_that_is_stopped_promises_nothing(checkpoint, monkeypatch,
     assert capsys.readouterr().err == "train.py: stopped\n"
 
 
+def test_an_evaluation_whose_reader_has_gone_says_nothing(checkpoint, monkeypatch, quick, capsys):
+    """python train.py --evaluate | head: the script ends as head wants it (utils.run_script)."""
+    def gone(*args):
+        raise BrokenPipeError
+
+    monkeypatch.setattr(report, "print_scores", gone)
+    with pytest.raises(BrokenPipeError):
+        train.main(["--evaluate", *arguments(checkpoint.parent)])
+    assert capsys.readouterr() == ("", "")
+
+
 def test_an_older_run_can_be_resumed_until_a_new_one_has_an_epoch(
     quick, straight, interrupted, capsys
 ):

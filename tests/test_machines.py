@@ -58,6 +58,7 @@ def test_a_reader_that_has_gone_is_no_error(folder):
     assert (status, out.count("\n"), err) == (141, 1, "")
 
 
+@pytest.mark.slow
 @POSIX
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux has a disk that is always full")
 @pytest.mark.parametrize(
@@ -72,6 +73,7 @@ def test_output_that_cannot_be_written_is_one_line(folder, script, arguments, ne
     )
 
 
+@pytest.mark.slow
 @POSIX
 @pytest.mark.parametrize(
     "closing, status, message",
@@ -85,6 +87,7 @@ def test_closed_streams(closing, status, message):
     ) == (status, "", message)
 
 
+@pytest.mark.slow
 @POSIX
 def test_a_training_whose_reader_has_gone_can_go_on(tmp_path):
     few = "--epochs 3 --limit 100 --batch-size 50 --recipe classic"
@@ -94,6 +97,7 @@ def test_a_training_whose_reader_has_gone_can_go_on(tmp_path):
     assert status == 141 and re.fullmatch(r"train.py: stopped.*\n", err)
 
 
+@pytest.mark.slow
 @POSIX
 @pytest.mark.parametrize(
     "script, arguments", [("predict.py", "字.png"), ("train.py", "--evaluate --checkpoint 字.pth")]
@@ -122,6 +126,7 @@ def test_the_program_s_own_streams_are_left_alone(capsys):
 @POSIX
 @pytest.mark.parametrize("script", ["predict.py", "train.py"])
 # as a shell's background jobs are
+@pytest.mark.slow
 @pytest.mark.parametrize("deaf, status", [("", 130), ("trap '' INT;", 1)])
 def test_ctrl_c_during_the_imports_is_no_traceback(tmp_path, script, deaf, status):
     (tmp_path / "torch.py").write_text(
@@ -240,6 +245,7 @@ def test_a_run_asks_for_no_temporary_folder(small_data, tmp_path, monkeypatch):
     assert train.main([*FEW, *where]) == 0
 
 
+@pytest.mark.slow
 def test_without_a_temporary_folder_it_is_not_the_output_that_is_blamed(run):
     """torch's optimizers ask for one."""
     process = run(
@@ -421,6 +427,7 @@ def test_threads_that_read_pictures_leave_the_filters_alone(model, seven, tmp_pa
     assert seen == [(True, before)] * 20 and warnings.filters is filters
 
 
+@pytest.mark.slow
 def test_the_script_shows_no_warning_of_a_picture_that_is_read(run, tmp_path, network):
     """Pillow warns of one that it thinks large."""
     page = Image.new("1", (9500, 9500), 1)
@@ -433,6 +440,7 @@ def test_the_script_shows_no_warning_of_a_picture_that_is_read(run, tmp_path, ne
     assert (process.returncode, process.stderr) == (0, "") and ": 1 (" in process.stdout
 
 
+@pytest.mark.slow
 def test_a_script_that_a_notebook_starts_draws_as_from_a_shell(run, tmp_path, monkeypatch, network):
     """!python predict.py: Jupyter's MPLBACKEND is inherited, though its module need not be
     installed here."""
