@@ -143,8 +143,7 @@ def get_parser():
 
     # unset: --resume has to know what was asked for and what is only a default
     add("--recipe", choices=RECIPES, default=unset, help="the recipe (default: modern)")
-    add("--epochs", type=count, default=unset,
-        help=of_recipe("passes over the training set", "epochs"))
+    add("--epochs", type=count, default=unset, help=of_recipe("passes over the images", "epochs"))
     add("--batch-size", type=count, default=unset, help=of_recipe("images per step", "batch_size"))
     add("--lr", type=utils.number(float, 1e-30), default=unset,
         help=of_recipe("learning rate, its peak", "lr"))

@@ -54,8 +54,8 @@ def round_weights(model):
         with torch.inference_mode():
             same = torch.allclose(model(x)[0], forward(layers, x), atol=1e-3, rtol=1e-3)
     if not same:
-        raise LeNetError("--export to a page takes LeNet-5 alone: tanh, averages, 6, 16, 120, 84 and 10 "
-                         "maps and units; this network is another one")
+        raise LeNetError("--export to a page takes LeNet-5 alone: tanh, averages, 6, 16, 120, 84 "
+                         "and 10 maps and units; this network is another one")
     return {name: tuple(tensor.half() for tensor in pair) for name, pair in layers.items()}
 
 
@@ -121,7 +121,8 @@ def make_onnx(model):
         import onnxscript  # noqa: F401, torch's exporter wants it
         from onnx.reference import ReferenceEvaluator
     except ImportError as error:
-        raise LeNetError(f"ONNX takes the package {error.name}: pip install onnx onnxscript") from None
+        raise LeNetError(f"ONNX takes the package {error.name}: pip install onnx onnxscript"
+                         ) from None
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "lenet5.onnx"
         torch.onnx.export(model, (torch.zeros(2, 1, 32, 32),), path, dynamo=True, verbose=False,

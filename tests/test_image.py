@@ -217,7 +217,8 @@ def test_a_number_is_no_picture_and_the_program_s_files_stay_open(model, tmp_pat
         for number in (file.fileno(), np.uint8(file.fileno()), 10**6, -1, True, 1.5):
             for given in (number, [number]):
                 (error,) = predict.predict_images(given, model)
-                assert isinstance(error, picture.PictureError) and "can't be opened: " in str(error)
+                assert isinstance(error, picture.PictureError)
+                assert "can't be opened: " in str(error) or "an array has to be" in str(error)
         file.write(b"still open")
 
 
@@ -251,7 +252,8 @@ def test_of_several_pages_the_first_is_read_and_the_others_are_told_of(capsys, p
     assert out.count(": 7 (") == 2 and err == f"predict.py: {several}: only the first of its 3 pages was read\n"
     assert predict.main([str(several), "--json", "--checkpoint", str(network)]) == 0
     out, err = capsys.readouterr()
-    assert json.loads(out)["digit"] == 7 and "pages" not in json.loads(out) and "first of its 3 pages" in err
+    answer = json.loads(out)
+    assert (answer["text"], answer["pages"]) == ("7", 3) and "first of its 3 pages" in err
 
 
 def test_of_several_pages_a_first_one_that_is_blank_is_refused_with_that_word(capsys, pages, seven):

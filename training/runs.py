@@ -106,12 +106,17 @@ def train_seeds(training_process, args, settings, device, scratch, state, pictur
         report.summarise(results, first)
     if comparison:
         print(utils.one_line(comparison))
-    if args.checkpoint == utils.CHECKPOINT and choose_checkpoint()[0] == utils.SHIPPED:
-        print("predict.py reads with the shipped network, which is better on validation; "
-              f"--checkpoint {utils.one_line(utils.short_path(args.checkpoint))} reads with this")
+    tell_what_is_read_with(args)
     if args.live:
         sys.stdout.flush()
         window.wait_for_windows()
+
+
+def tell_what_is_read_with(args):
+    """Say so if predict.py goes on reading with the shipped network."""
+    if args.checkpoint == utils.CHECKPOINT and choose_checkpoint()[0] == utils.SHIPPED:
+        print("predict.py reads with the shipped network, which is better on validation; "
+              f"--checkpoint {utils.one_line(utils.short_path(args.checkpoint))} reads with this")
 
 
 def finish(args, settings, model, history, errors, data, device):
