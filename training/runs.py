@@ -68,9 +68,8 @@ def train_seeds(training_process, args, settings, device, scratch, state, pictur
         data = [tuple(tensor[:settings["batch_size"]] for tensor in part) for part in data]
     print(report.headline(device, settings, data))
     own = own_pictures.as_tensors(pictures) if pictures else None
-    valid_loader = Batches(*data[1], 1000)
     if state is None:
-        files.keep_unfinished(args.checkpoint, valid_loader, device)
+        files.keep_unfinished(args.checkpoint, Batches(*data[1], 1000), device)
     results, first, comparison = [], settings["seed"], None
     for seed in range(first, first + args.seeds):
         settings = dict(settings, seed=seed)
@@ -86,17 +85,16 @@ def train_seeds(training_process, args, settings, device, scratch, state, pictur
                 live(history)
 
         started = time.perf_counter()
-        checkpoint = args.checkpoint if seed == first else scratch / f"seed{seed}.pth"
-        model, history, errors = run(training_process, settings, data, device, checkpoint,
-                                     state, on_epoch, own)
+        path = args.checkpoint if seed == first else scratch / f"seed{seed}.pth"
+        model, history, errors = run(training_process, settings, data, device, path, state,
+                                     on_epoch, own)
         seconds = time.perf_counter() - started
-        n_classes = len(settings.get("classes", DIGITS))
-        results.append(report.print_result(best_epoch(history), errors, len(data[2][1]), n_classes,
-                                           seconds))
+        results.append(report.print_result(best_epoch(history), errors, len(data[2][1]),
+                                           len(settings.get("classes", DIGITS)), seconds))
         if not args.dry_run:
-            results_of_run = dict(results[-1], seconds=round(seconds, 1))
-            report.warn_on_error(files.keep_run)(args.runs, model, history, settings,
-                                                 results_of_run, device)
+            outcome = dict(results[-1], seconds=round(seconds, 1))
+            report.warn_on_error(files.keep_run)(args.runs, model, history, settings, outcome,
+                                                 device)
         if pictures:
             n = own_pictures.count_correct(pictures, model, device)
             print(f"your pictures: {n} of {len(pictures)} read correctly", flush=True)
