@@ -198,8 +198,7 @@ def test_killed_for_real(straight, start, checkpoint, tmp_path, die_at, epochs):
     """At the worst moments; python tests/survival.py does it twenty times and more, at random ones.
 
     The files are last.pth and last.csv of each of three epochs, previous.pth, net.pth and
-    history.csv. The kill comes while
-    the second last.pth is written, or net.pth itself.
+    history.csv. The kill comes while the second last.pth is written, or net.pth itself.
     """
     folder = tmp_path / "killed"
     folder.mkdir()
@@ -249,7 +248,7 @@ def test_stopping_is_one_line(heeds_ctrl_c, quick, straight, tmp_path, capsys, n
 @pytest.mark.slow
 def test_what_a_stopped_process_advises_works_when_typed(start, tmp_path):
     process = start(tmp_path, *FEW, "--data-dir", str(utils.DATA.parent / "data"))
-    while not (tmp_path / "net.last.pth").exists():
+    while not (tmp_path / "net.last.csv").exists():  # written once the state is safe and told of
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
