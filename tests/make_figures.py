@@ -161,7 +161,7 @@ def plot_chain(photo, model):
         ("1  the photograph", array, {}),
         ("2  minus the paper", 0.5 + difference, {}),
         ("3  ink: distance from\npaper along one colour axis", look.ink, dict(cmap="gray")),
-        ("4  above half of full ink;\npieces that may be a digit", mask, dict(cmap="gray")),
+        ("4  above half of full ink;\nsegments that may be a digit", mask, dict(cmap="gray")),
         (
             "5  20x20, centre of mass\nin the middle of 28x28",
             candidates.views[main],
@@ -186,7 +186,7 @@ def plot_chain(photo, model):
     plots.mark_digits(grid[1, 3], reading, to_array(photo).shape)
     grid[1, 3].set_title("8  and where it was found", fontsize=10)
     grid[1, 3].axis("off")
-    figure.suptitle("From a photograph to LeNet-5's reading", fontsize=12)
+    figure.suptitle("From a photograph to LeNet-5's reading\n", fontsize=12)
     return figure
 
 
