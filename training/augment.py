@@ -60,7 +60,7 @@ def random_rotation(images, degrees, generator):
 
 
 def random_affine(n, generator, rotation=True):
-    """Return the coefficients of n random affine maps (LeCun et al. 1998, section III.A; Simard et
+    """Return the coefficients of n random affine maps (LeCun et al. 1998, section III.B; Simard et
     al. 2003).
 
     All uniform: scale e^(+-0.15), width against height e^(+-0.12), shear +-0.15, shift +-2 pixels,
