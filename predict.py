@@ -33,9 +33,10 @@ from tqdm import tqdm
 import utils
 from figures import draw, page, readings, window
 from reading import arguments, output
-from reading.image import PictureError, is_one, open_picture
+from reading.batches import read_each
+from reading.image import PictureError, is_one
 from reading.output import say, told
-from reading.reader import most_prominent, read_picture
+from reading.reader import most_prominent
 from reading.sources import find_sources, would_read
 from training import checkpoints, data, own_pictures
 from utils import LeNetError, one_line
@@ -53,20 +54,17 @@ def predict_images(images, model=None, invert=None, checkpoint=None, device="cpu
     utils.keep_freed_memory()
     model = load_model(model, checkpoint, device)
     sources = [images] if is_one(images) else images
-    return [read_one(source, model, invert)[1] for source in sources]
+    return [reading for _, reading in read_sources(sources, model, invert)]
+
+
+def read_sources(sources, model, invert=None):
+    """Yield (PIL image or None, its Reading or PictureError) of each of sources, in order."""
+    return read_each(sources, lambda views: read_views(model, views), invert)
 
 
 def read_one(source, model, invert=None):
     """Return (PIL image or None, its Reading or the PictureError that kept it from one)."""
-    image = None
-    try:
-        if isinstance(source, PictureError):
-            raise source
-        image = open_picture(source)
-        return image, read_picture(image, lambda views: read_views(model, views), invert)
-    except PictureError as error:
-        pages = image.info.get("pages", 1) if image is not None else 1
-        return image, type(error)(f"{error}; {output.unread(pages)}") if pages > 1 else error
+    return next(read_sources([source], model, invert))
 
 
 def read_views(model, views):
@@ -260,8 +258,9 @@ def read_all(args, device):
     sources, shown, rows, status = list(find_sources(args.images)), [], [], 0
     off = None if len(sources) > 1 else True  # None: off unless stderr is a terminal
     try:
-        for name, source in tqdm(sources, leave=False, disable=off, unit=" pictures"):
-            image, reading = read_one(source, model, invert)
+        found = read_sources((source for _, source in sources), model, invert)
+        progress = tqdm(sources, leave=False, disable=off, unit=" pictures")
+        for (name, _), (image, reading) in zip(progress, found):
             if args.single and not isinstance(reading, PictureError):
                 reading = output.single(reading)
             rows.append(output.as_row(name, reading))

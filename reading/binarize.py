@@ -19,6 +19,7 @@ from reading.normalize import quantile
 
 PAPER_SIZE = 96  # pixels on the picture's long side when paper is estimated: it has no detail
 PURE_NOISE = 3.5  # standard deviations: noise by itself reaches as far, at a pixel in a thousand
+FULL = 100  # pixels: if the 0.1 % strongest are no ink, as many may be
 MIN_CONTRAST = 0.04  # of the strongest ink, 0..1: below is the noise of blank paper
 SMALL = 64  # pixels: a picture as small may be full of strokes
 SHARES = 0.5, 0.25, 1.0  # of the picture's short side: how large the paper around a pixel is
@@ -48,8 +49,11 @@ def binarize(array, invert=None, shares=SHARES, length=None):
         ink, inverted = find_ink(difference, invert)
         if inverted:
             ink = ink / np.maximum(light, 0.4)  # in a shadow the ink's contrast is less, too
+        least = max(MIN_CONTRAST, PURE_NOISE * noise)
         level = quantile(ink, 0.999)
-        if level < max(MIN_CONTRAST, PURE_NOISE * noise):
+        if level < least:  # small digits on a large page have fewer pixels than that
+            level = quantile(ink, max(0.999, 1 - FULL / ink.size))
+        if level < least:
             continue
         what = f"what is {'darker' if inverted else 'lighter'} than the paper within {share:.2g}"
         for how, mask in zip(THRESHOLDS, find_masks(ink / level)):

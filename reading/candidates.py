@@ -6,6 +6,7 @@
 LeCun et al. 1998, section V: a segmentation graph, scored as a whole.
 """
 
+import itertools
 import math
 from collections import namedtuple
 
@@ -21,6 +22,8 @@ MANY_WAYS = 4000  # of what may be left of a cluster of segments: more are a thi
 SMALLEST = 6  # pixels: no digit that is smaller can be read
 
 SKIP = 2.0  # nats, what it costs to leave out a segment as heavy as the others
+SURE = 0.9  # probability of a digit
+TWO = 1.5  # nats, what it costs to join what is two digits, most likely
 EACH = 0.3  # nats, what a digit costs beyond the network's doubt, so that fewer are better
 # how wide 95 % of MNIST's digits are at most, 0 to 9, in units of their height
 WIDEST = 1.25, 0.8, 1.35, 1.1, 1.1, 1.45, 1.0, 1.1, 1.0, 0.9
@@ -165,6 +168,28 @@ def view_group(hypothesis, segments, group, box):
 # -------------------------------------------------------------------------------------------------
 # The choice
 
+def joint_cost(group, box, sure, parts, height):
+    """Return what it costs, in nats, to take these segments for one digit.
+
+    parts: [(box, origin)] of all segments; sure: {origin: box} of the connected segments that the
+    network is sure of by themselves. Of these, two that stand side by side are two digits, most
+    likely, and so are two of full height, side by side or one above the other.
+    """
+    connected = {}
+    for part, origin in (parts[i] for i in group):
+        connected[origin] = join((connected.get(origin, part), part))
+    if len(connected) == 1:
+        return 0.0
+    wide, high = box[2] - box[0], box[3] - box[1]
+    large = max(high, wide) > 1.5 * height
+    full = sum(bottom - top > 0.8 * high
+               or (large and max(right - left, bottom - top) > 0.8 * height)
+               for left, top, right, bottom in connected.values())
+    digits = sorted(sure[origin] for origin in connected if origin in sure)
+    return TWO * (full > 1 or any(2 * (a[2] - b[0]) < min(a[2] - a[0], b[2] - b[0])
+                                  for a, b in itertools.pairwise(digits)))  # side by side
+
+
 def shape_cost(box, height, digit):
     """Return what a digit's shape costs, in nats: its size beside that height, and its width."""
     wide, high = box[2] - box[0], box[3] - box[1]
@@ -178,11 +203,18 @@ def find_costs(candidates, probabilities):
 
     The larger or heavier a segment, the dearer it is to leave out; smudges and edges are cheap.
     """
-    segments = candidates.segments
+    segments, sure = candidates.segments, {}
+    parts = list(zip(segments.box.tolist(), segments.origin.tolist()))
+    whole = np.bincount(segments.origin)
+    for group, box, p in zip(candidates.groups, candidates.boxes.tolist(), probabilities.max(1)):
+        origins = {parts[i][1] for i in group}
+        if p > SURE and len(origins) == 1 and len(group) == whole[parts[group[0]][1]]:
+            sure[parts[group[0]][1]] = box
     worth = np.minimum(segments.worth / weighted_median(segments.worth, segments.mass), 1)
     each = worth.tolist()
     costs = [-math.log(max(p, 1e-6)) + EACH + 1 - max(each[i] for i in group)
              + shape_cost(box, segments.height, digit)
+             + joint_cost(group, box, sure, parts, segments.height)
              for group, box, p, digit in zip(
                  candidates.groups, candidates.boxes.tolist(), probabilities.max(axis=1).tolist(),
                  probabilities.argmax(axis=1).tolist())]
@@ -202,24 +234,31 @@ def choose(candidates, probabilities):
     if len(candidates.groups) == len(near) == 1:
         return [0]
     costs, skip = find_costs(candidates, probabilities)
-    cluster, chosen = clusters(near), []
-    for c in np.unique(cluster):
-        members = frozenset(np.flatnonzero(cluster == c).tolist())
-        ours = [(frozenset(group), i) for i, group in enumerate(candidates.groups)
-                if group[0] in members]
-        cover = (cheapest_cover(members, ours, costs, skip)
-                 or greedy_cover(members, ours, costs, skip))
-        chosen += cover[1]
+    chosen = []
+    for members, ours in find_clusters(candidates.groups, len(near)):
+        chosen += (cheapest_cover(members, ours, costs, skip)
+                   or greedy_cover(members, ours, costs, skip))[1]
     return sorted(chosen)
 
 
-def clusters(near):
-    """Return int (N,), the number of the cluster of each, of a symmetric bool matrix (N, N)."""
-    cluster = np.arange(len(near))
-    for i, j in zip(*np.nonzero(np.triu(near))):
-        if cluster[i] != cluster[j]:
-            cluster[cluster == max(cluster[i], cluster[j])] = min(cluster[i], cluster[j])
-    return cluster
+def find_clusters(groups, n_segments):
+    """Return [(segments, [(group, its index)])]: the parts of a picture that share no group."""
+    parent = list(range(n_segments))
+
+    def root(i):
+        while parent[i] != i:
+            i = parent[i]
+        return i
+
+    for group in groups:
+        for i in group[1:]:
+            parent[root(i)] = root(group[0])
+    clusters = {}
+    for i in range(n_segments):
+        clusters.setdefault(root(i), (set(), []))[0].add(i)
+    for index, group in enumerate(groups):
+        clusters[root(group[0])][1].append((frozenset(group), index))
+    return [(frozenset(members), ours) for members, ours in clusters.values()]
 
 
 def cheapest_cover(members, groups, costs, skip):

@@ -11,12 +11,13 @@ probabilities, float (N, 10).
 """
 
 import functools
+import itertools
 import math
 from typing import NamedTuple
 
 import numpy as np
 
-from reading.binarize import binarize
+from reading.binarize import SHARES, binarize
 from reading.candidates import choose, find_candidates
 from reading.image import NoDigit, to_array
 from reading.lines import order_lines
@@ -28,6 +29,7 @@ CLOSER = 512  # when large digits are looked at closer,
 FINE = 1600  # at most, when small ones are
 SMALL = 52  # pixels: digits that are smaller at first are looked at again, closer;
 TALL = 72  # then they are about this tall,
+MANY_VIEWS = 900  # of a hypothesis: more are a chart, print or noise
 AROUND = 5  # and looked for as far as this from those found so far, in heights of a digit
 
 CLEAR = 0.9  # share of the ink explained, and least probability of a digit, that end the search
@@ -63,19 +65,31 @@ class Reading(NamedTuple):
     doubt: float = 0.0  # see segments.doubt_of()
 
 
-def read_picture(image, judge, invert=None):
+def begin(image, invert=None):
+    """Return (views, what read_picture() takes as begun) of a PIL image's first hypothesis.
+
+    So the first views of many pictures can be judged together. views: list of uint8 (28, 28).
+    """
+    full = min(max(image.size), FINE)
+    found = find_hypotheses(to_array(image, COARSE), invert, shares_of(full))
+    first = next(found, None)
+    return (first[2], itertools.chain([first], found)) if first else ([], iter(()))
+
+
+def read_picture(image, judge, invert=None, begun=None):
     """Return the Reading of a PIL image; raises NoDigit, with the reason, if there is no digit.
 
     judge: a function of a list of views, uint8 (28, 28), that returns their probabilities, float
     (N, 10). invert: True if ink is darker than its paper, False if lighter, None to find out.
+    begun: of begin(), if the first hypothesis is found already.
     """
     def see(size, quarters=0):
         return np.ascontiguousarray(np.rot90(to_array(image, size), quarters))
 
     full = min(max(image.size), FINE)
-    best = read_upright(see, full, judge, invert)
+    best = read_upright(see, full, judge, invert, begun)
     poor = best is not None and LEAST < best.score and (
-        best.score < 0.6 or mean_probability(best) < 0.85)
+        best.score < 0.6 or np.mean([digit.probability for digit in best.digits]) < 0.85)
     if poor and len(best.digits) >= 4:
         best = read_sideways(see, full, judge, invert, best)
     if invert is None and (best is None or best.score < POOR):
@@ -103,26 +117,34 @@ def read_sideways(see, full, judge, invert, best):
     return best
 
 
-def read_upright(see, full, judge, invert):
+def shares_of(full):
+    """Return binarize()'s shares for a picture with so many pixels on its long side."""
+    return SHARES if full > CUT_OUT else (1.0, 0.5, 0.25)
+
+
+def read_upright(see, full, judge, invert, hypotheses=None):
     """Return the Reading of a picture as it stands, or None.
 
     see(size) is the picture with at most `size` pixels on its long side, float (H, W, C); full is
-    the most that make sense.
+    the most that make sense; hypotheses: of begin().
     """
-    shares = (0.5, 0.25, 1.0) if full > CUT_OUT else (1.0, 0.5, 0.25)
     coarse = see(COARSE)
-    best = read_hypotheses(coarse, judge, invert, shares)
+    hypotheses = hypotheses or find_hypotheses(coarse, invert, shares_of(full))
+    best = read_hypotheses(hypotheses, judge)
     height = digit_height(best, coarse.shape[:2]) if best is not None else 0
     if full <= 1.2 * COARSE or (height >= SMALL and best.score >= GOOD):
         return best
-    for _ in range(2):  # what is found closer may be small there, too
+    for size in (CLOSER, FINE):  # what is found closer may be small there, too
         small = best is not None and height < SMALL
-        size = TALL * COARSE / height if small else CLOSER
-        closer = see(int(min(full, FINE, size) if small else min(full, size)))
+        if small:
+            size = TALL * COARSE / height
+        closer = see(int(min(full, FINE, size)))
         tall = height * max(closer.shape) / COARSE if small else 60
         place = around(best.digits, closer.shape, tall) if small else None
         found = read_part(closer, place, tall, judge, invert)
         least = -1 if best is None else best.score + (-0.05 if small else 0.1)
+        if found is None and best is None and full > CLOSER:
+            continue
         if found is None or found.score <= least:
             break
         best, height = found, digit_height(found, coarse.shape[:2])
@@ -140,7 +162,7 @@ def read_part(array, place, tall, judge, invert):
     part = array[top:bottom, left:right]
     share = min(0.5, 3 * tall / min(part.shape[:2]))
     shares = share, max(0.12, share / 2) if share > 0.15 else 2 * share
-    reading = read_hypotheses(part, judge, invert, shares, int(2.5 * tall))
+    reading = read_hypotheses(find_hypotheses(part, invert, shares, int(2.5 * tall)), judge)
     if reading is None or place is None:
         return reading
     high, wide = array.shape[:2]
@@ -164,22 +186,30 @@ def around(digits, shape, tall):
             min(int(right + margin), wide), min(int(bottom + margin), high))
 
 
-def read_hypotheses(array, judge, invert, *options):
-    """Return the best Reading of an array, float (H, W, C), up to the first clear one, or None."""
-    best, seen, why = None, [], None
+def find_hypotheses(array, invert, *options):
+    """Yield (hypothesis, its candidates, their views) of an array, float (H, W, C).
+
+    A picture of 28x28 is most likely normalized already, so the last view is the picture itself.
+    """
+    seen = []
     for hypothesis in binarize(array, invert, *options):
         mask, level = hypothesis.mask, hypothesis.level
         if any(np.array_equal(mask, m) and abs(level - v) < 0.1 * level for m, v in seen):
             continue  # the same segments again
         seen.append((mask, level))
         candidates = find_candidates(hypothesis)
-        if candidates is None:
-            continue
-        if array.shape[:2] == (28, 28):  # most likely normalized already: two views are judged
-            p = judge(candidates.views + [stretch(hypothesis.ink)])
-            probabilities = (p[:-1] + p[-1:]) / 2
-        else:
-            probabilities = judge(candidates.views)
+        if candidates is not None and len(candidates.views) <= MANY_VIEWS:
+            normalized = [stretch(hypothesis.ink)] if array.shape[:2] == (28, 28) else []
+            yield hypothesis, candidates, candidates.views + normalized
+
+
+def read_hypotheses(hypotheses, judge):
+    """Return the best Reading of find_hypotheses(), up to the first clear one, or None."""
+    best, why = None, None
+    for hypothesis, candidates, views in hypotheses:
+        probabilities = judge(views)
+        if len(views) > len(candidates.views):
+            probabilities = (probabilities[:-1] + probabilities[-1:]) / 2
         chosen = choose(candidates, probabilities)
         reading = make_reading(hypothesis, candidates, probabilities, chosen) if chosen else None
         if reading is not None and (best is None or reading.score > best.score + 0.05):
@@ -246,10 +276,6 @@ def completeness(reading):
     """
     explained = believed(reading) + price_of_many(reading.digits)
     return min(max(explained / ENOUGH, 0), 1)
-
-
-def mean_probability(reading):
-    return sum(digit.probability for digit in reading.digits) / len(reading.digits)
 
 
 def digit_height(reading, shape):

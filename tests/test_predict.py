@@ -3,6 +3,7 @@ not a picture."""
 
 import csv
 import io
+import itertools
 import json
 import shutil
 
@@ -18,6 +19,7 @@ import predict
 from figures import readings
 import utils
 from model import LeNet5
+from reading import batches
 from reading.image import PictureError
 from training.data import read_mnist
 from reading.reader import Reading, most_prominent
@@ -189,10 +191,9 @@ def test_single_predict(tmp_path, seven, model, network):
 
 
 def test_a_picture_is_opened_once_even_for_its_figure(tmp_path, seven, model, monkeypatch):
-    opened, open_picture = [], predict.open_picture
-    monkeypatch.setattr(
-        predict, "open_picture", lambda source: opened.append(source) or open_picture(source)
-    )
+    opened, open_picture = [], batches.open_picture
+    monkeypatch.setattr(batches, "open_picture",
+                        lambda source: opened.append(source) or open_picture(source))
     seven.save(tmp_path / "seven.png")
     for explain in (False, True):
         predict.single_predict(
@@ -269,6 +270,24 @@ def test_any_iterable_of_pictures_is_read_item_by_item_and_one_picture_is_one(
     for name, images, n in iterables(seven, tmp_path / "seven.png"):
         readings = predict.predict_images(images, model)
         assert [getattr(reading, "text", reading) for reading in readings] == ["7"] * n, name
+
+
+def test_of_endless_pictures_only_some_are_in_memory(seven, model):
+    asked = []
+
+    def endless():
+        for i in itertools.count():
+            asked.append(i)
+            if i == 100:
+                raise KeyboardInterrupt
+            yield seven
+
+    read, read_views = [], predict.read_views
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(predict, "read_views",
+                      lambda *some: read.append(len(asked)) or read_views(*some))
+        predict.predict_images(endless(), model)
+    assert read == [32, 64, 96]
 
 
 # The script
@@ -431,15 +450,15 @@ def test_a_table_of_anything_else_is_one_line(tmp_path, capsys, content, complai
 
 def test_ctrl_c_keeps_what_was_read(folder, tmp_path, capsys, monkeypatch, network):
     """Printed, in the table and in the figure."""
-    names, read_one = [str(folder / "1 good.png")] * 5, predict.read_one
+    names, finish, finished = [str(folder / "1 good.png")] * 5, batches.finish, []
 
-    def stop(source, *rest):
-        names.pop()
-        if len(names) == 2:
+    def stop(*arguments):
+        if len(finished) == 2:
             raise KeyboardInterrupt
-        return read_one(source, *rest)
+        finished.append(1)
+        return finish(*arguments)
 
-    monkeypatch.setattr(predict, "read_one", stop)
+    monkeypatch.setattr(batches, "finish", stop)
     written = tmp_path / "read.csv", tmp_path / "seen.png"
     assert (
         predict.main(

@@ -241,3 +241,21 @@ def test_an_empty_page_is_refused(model):
     for kind, floor in kinds.items():
         readings = predict.predict_images(pictures.make(kind, 10, seed=0)[0], model)
         assert np.mean([isinstance(r, PictureError) for r in readings]) >= floor, kind.__name__
+
+
+def test_groups_that_share_a_segment_are_chosen_among_together():
+    """Also where the segments of one lie too far apart to be near one another."""
+    groups = [(0,), (1,), (2,), (3,), (0, 2)]
+    found = candidates.find_clusters(groups, 4)
+    assert sorted(sorted(members) for members, _ in found) == [[0, 2], [1], [3]]
+    assert sorted(i for _, ours in found for _, i in ours) == list(range(5))
+    for members, ours in found:
+        assert all(group <= members for group, _ in ours)
+
+
+@pytest.mark.parametrize("tall", [56, 100])
+def test_a_small_digit_on_a_large_page_is_no_blank_picture(model, some, tall):
+    ink = tight(pictures.enlarge(some[7], int(1.4 * tall)))
+    page = np.full((2000, 3000), 255, np.uint8)
+    page[900:900 + ink.shape[0], 2100:2100 + ink.shape[1]] -= (255 * ink).astype(np.uint8)
+    assert texts(model, [page]) == ["7"]

@@ -42,8 +42,9 @@ def test_every_input_has_one_answer_in_order(capsys, tmp_path, monkeypatch, coun
     monkeypatch.setattr(predict, "load_model", lambda *_: None)
     monkeypatch.setattr(predict, "say", lambda reading: reading)
     monkeypatch.setattr(predict.output, "as_row", lambda *_: ())
-    monkeypatch.setattr(predict, "read_one", lambda path, *_: (
-        None, PictureError(str(path)) if "bad" in str(path) else f"read {path}"))
+    monkeypatch.setattr(predict, "read_sources", lambda paths, *_: (
+        (None, PictureError(str(path)) if "bad" in str(path) else f"read {path}")
+        for path in paths))
     status = predict.main(names)
     out, err = capsys.readouterr()
     assert out.splitlines() == [f"{name}: read {name}" for name in names if "good" in name]
