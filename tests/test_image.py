@@ -1,4 +1,4 @@
-"""reading/ opens what people send, finds and frames the digit in it, and says so when there is none."""
+"""reading/ opens what people send, and normalizes the digit in it, or says why there is none."""
 
 import io
 import json
@@ -17,35 +17,66 @@ from reading.reader import Reading
 
 
 def encodings(image):
-    """Yield (name, file) of one picture in every way that a phone or a paint program may write it."""
+    """Yield (name, file) of a picture in every way that a phone or a paint program may write it."""
     grey = image.convert("L")
     mask = grey.point(lambda value: 255 - value)
+
     def filled(mode, colour):
         layer = Image.new(mode, image.size, colour)
         layer.putalpha(mask)
         return layer
+
     sixteen = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
     exif = Image.Exif()
     exif[0x0112] = 6
     animation = [image, Image.new("RGB", image.size, "red")]
     ways = {
-        "RGB.png": (image, {}), "L.png": (grey, {}), "1.png": (image.convert("1"), {}), "P.png": (image.convert("P"), {}),
-        "I;16.png": (sixteen, {}), "I;16.tif": (sixteen, {}), "F.tif": (grey.convert("F"), {}),
+        "RGB.png": (image, {}),
+        "L.png": (grey, {}),
+        "1.png": (image.convert("1"), {}),
+        "P.png": (image.convert("P"), {}),
+        "I;16.png": (sixteen, {}),
+        "I;16.tif": (sixteen, {}),
+        "F.tif": (grey.convert("F"), {}),
         "F up to 1.tif": (Image.fromarray(np.asarray(grey, dtype=np.float32) / 255), {}),
-        "LA.png": (filled("LA", 0).convert("LA"), {}), "RGBA black ink.png": (filled("RGBA", (0, 0, 0, 0)), {}),
-        "RGBA white ink.png": (filled("RGBA", (255, 255, 255, 0)), {}), "RGBA opaque.png": (image.convert("RGBA"), {}),
-        "P transparent.png": (image.convert("P"), dict(transparency=image.convert("P").getpixel((0, 0)))),
-        "P transparent.gif": (image.convert("P"), dict(transparency=image.convert("P").getpixel((0, 0)))),
-        "RGB.jpg": (image, {}), "L.jpg": (grey, {}), "CMYK.jpg": (image.convert("CMYK"), {}),
-        "CMYK.tif": (image.convert("CMYK"), {}), "turned by EXIF.jpg": (image.rotate(90, expand=True), dict(exif=exif)),
-        "RGB.bmp": (image, {}), "1.bmp": (image.convert("1"), {}), "RGB.webp": (image, {}), "animated.gif": (
-            image, dict(save_all=True, append_images=animation[1:])), "RGB.ppm": (image, {}), "L.pgm": (grey, {}),
-        "RGB.tga": (image, {}), "RGB.ico": (image, {}), "huge.png": (image.resize((3000, 3000)), {}),
-        "tiny.png": (image.resize((20, 20), Image.Resampling.BOX), {}), "wide.png": (wide(image), {}),
+        "LA.png": (filled("LA", 0).convert("LA"), {}),
+        "RGBA black ink.png": (filled("RGBA", (0, 0, 0, 0)), {}),
+        "RGBA white ink.png": (filled("RGBA", (255, 255, 255, 0)), {}),
+        "RGBA opaque.png": (image.convert("RGBA"), {}),
+        "P transparent.png": (
+            image.convert("P"),
+            dict(transparency=image.convert("P").getpixel((0, 0))),
+        ),
+        "P transparent.gif": (
+            image.convert("P"),
+            dict(transparency=image.convert("P").getpixel((0, 0))),
+        ),
+        "RGB.jpg": (image, {}),
+        "L.jpg": (grey, {}),
+        "CMYK.jpg": (image.convert("CMYK"), {}),
+        "CMYK.tif": (image.convert("CMYK"), {}),
+        "turned by EXIF.jpg": (image.rotate(90, expand=True), dict(exif=exif)),
+        "RGB.bmp": (image, {}),
+        "1.bmp": (image.convert("1"), {}),
+        "RGB.webp": (image, {}),
+        "animated.gif": (image, dict(save_all=True, append_images=animation[1:])),
+        "RGB.ppm": (image, {}),
+        "L.pgm": (grey, {}),
+        "RGB.tga": (image, {}),
+        "RGB.ico": (image, {}),
+        "huge.png": (image.resize((3000, 3000)), {}),
+        "tiny.png": (image.resize((20, 20), Image.Resampling.BOX), {}),
+        "wide.png": (wide(image), {}),
     }
     for name, (way, options) in ways.items():
         file = io.BytesIO()
-        way.save(file, {"jpg": "JPEG", "tif": "TIFF", "pgm": "PPM"}.get(name[-3:], name.split(".")[-1].upper()), **options)
+        way.save(
+            file,
+            {"jpg": "JPEG", "tif": "TIFF", "pgm": "PPM"}.get(
+                name[-3:], name.split(".")[-1].upper()
+            ),
+            **options,
+        )
         file.seek(0)
         yield name, file
 
@@ -74,6 +105,7 @@ def test_exif_orientations_are_those_of_pillow(orientation):
 
 # When there is nothing to read
 
+
 def empties():
     rng = np.random.default_rng(0)
     size = (200, 300)
@@ -86,12 +118,17 @@ def empties():
     yield "noise", rng.random((100, 150, 3))
     yield "noise 28x28", rng.random((28, 28, 3))
     yield "salt and pepper", (rng.random((100, 150))[..., None] > 0.5).repeat(3, 2)
-    yield "a page in falling light", 0.9 * pictures.light(rng, *size) * np.ones(3) + rng.normal(0, 0.01, (*size, 3))
+    yield (
+        "a page in falling light",
+        0.9 * pictures.light(rng, *size) * np.ones(3) + rng.normal(0, 0.01, (*size, 3)),
+    )
     yield "ruled paper", lines + rng.normal(0, 0.01, lines.shape)
     yield "ruled page on a screen", lines
 
 
-@pytest.mark.parametrize("name, array", list(empties()), ids=lambda value: value if isinstance(value, str) else "")
+@pytest.mark.parametrize(
+    "name, array", list(empties()), ids=lambda value: value if isinstance(value, str) else ""
+)
 def test_an_empty_picture_is_refused(model, name, array):
     (reading,) = predict.predict_images([pictures.to_image(array)], model)
     assert isinstance(reading, picture.NoDigit) and str(reading).startswith("no digit found")
@@ -112,6 +149,7 @@ def test_a_transparent_picture_without_ink_is_refused(model):
 
 # The steps of the chain
 
+
 def first_look(image):
     return next(binarize.binarize(picture.to_array(image)))
 
@@ -119,7 +157,9 @@ def first_look(image):
 def test_paper_in_falling_light_becomes_even():
     rng = np.random.default_rng(0)
     y, x = np.mgrid[-1:1:100j, -1:1:120j]
-    page = (0.8 - 0.2 * x + 0.1 * y - 0.1 * x * y - 0.05 * y * y)[..., None] + rng.normal(0, 0.002, (100, 120, 3))
+    page = (0.8 - 0.2 * x + 0.1 * y - 0.1 * x * y - 0.05 * y * y)[..., None] + rng.normal(
+        0, 0.002, (100, 120, 3)
+    )
     page[40:60, 50:55] -= 0.5
     difference, _ = binarize.subtract_paper(page.astype(np.float32), 0.5)
     assert np.abs(difference[10:30]).max() < 0.05
@@ -131,7 +171,10 @@ def test_the_edge_of_a_shadow_is_no_ink():
     page[:, 90:] *= 0.55
     page[50:70, 40:46] = 0.2
     difference, light = binarize.subtract_paper(page, 0.5)
-    assert np.abs(np.delete(difference, np.s_[35:51], axis=1)).max() < 0.05 and difference[55:65, 42:44].max() < -0.6
+    assert (
+        np.abs(np.delete(difference, np.s_[35:51], axis=1)).max() < 0.05
+        and difference[55:65, 42:44].max() < -0.6
+    )
     assert light[60, 150] == pytest.approx(0.55, abs=0.02) and light[60, 10] == 1
 
 
@@ -144,12 +187,14 @@ def test_ruling_is_taken_out_and_strokes_stay(slope):
     mask = (ruled | strokes).astype(bool)
     for turn in (lambda a: a, lambda a: np.ascontiguousarray(a.T)):
         lines = binarize.find_ruling(turn(mask), 120)
-        assert (lines & turn(ruled).astype(bool)).sum() > 0.9 * ruled.sum() and not (lines & turn(strokes).astype(bool)).any()
+        assert (lines & turn(ruled).astype(bool)).sum() > 0.9 * ruled.sum() and not (
+            lines & turn(strokes).astype(bool)
+        ).any()
 
 
 @pytest.mark.parametrize("bits", [10, 12, 14, 16])
 def test_the_depth_that_a_camera_fills(seven, bits):
-    grey = np.asarray(seven.convert("L")).astype(np.uint32) * (2 ** bits - 1) // 255
+    grey = np.asarray(seven.convert("L")).astype(np.uint32) * (2**bits - 1) // 255
     file = io.BytesIO()
     Image.fromarray(grey.astype(np.uint16)).save(file, "PNG")
     assert picture.to_array(picture.open_picture(file)).max() > 0.95
@@ -162,7 +207,10 @@ def test_an_image_that_was_given_stays_as_it_was(seven):
     assert picture.open_picture(image) is image and image.size == (3000, 3000)
 
 
-@pytest.mark.parametrize("array", [np.zeros((4, 4), np.float32), np.zeros((4, 4, 2), np.uint8), np.zeros((0, 4), np.uint8)])
+@pytest.mark.parametrize(
+    "array",
+    [np.zeros((4, 4), np.float32), np.zeros((4, 4, 2), np.uint8), np.zeros((0, 4), np.uint8)],
+)
 def test_other_arrays_are_refused(array):
     with pytest.raises(picture.PictureError, match="uint8"):
         picture.open_picture(array)
@@ -212,6 +260,7 @@ def test_a_decompression_bomb_is_refused(model):
 
 # Files that can't be opened, and files of several pages
 
+
 def test_a_number_is_no_picture_and_the_program_s_files_stay_open(model, tmp_path):
     with open(tmp_path / "open", "wb") as file:
         for number in (file.fileno(), np.uint8(file.fileno()), 10**6, -1, True, 1.5):
@@ -223,7 +272,10 @@ def test_a_number_is_no_picture_and_the_program_s_files_stay_open(model, tmp_pat
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows says that some of these don't exist")
-@pytest.mark.parametrize("path", ["n" * 300 + ".png", "a" * 300 + "/x.png", "model.py/x.png", "null\0byte.png", 3.5, "loop.png"])
+@pytest.mark.parametrize(
+    "path",
+    ["n" * 300 + ".png", "a" * 300 + "/x.png", "model.py/x.png", "null\0byte.png", 3.5, "loop.png"],
+)
 def test_a_file_that_cannot_be_opened_is_not_called_damaged(tmp_path, path):
     if path == "loop.png":
         path = tmp_path / path
@@ -236,8 +288,11 @@ def test_a_file_that_cannot_be_opened_is_not_called_damaged(tmp_path, path):
 @pytest.fixture
 def pages(seven, tmp_path):
     """pages(name, n) -> a file of n pages, a 7 on the first, nothing on the others."""
+
     def make(name, n, first=None):
-        blank = [Image.new("RGB", seven.size, (255, 255, 255 - 60 * i)) for i in range(1, n)]  # alike ones are merged
+        blank = [
+            Image.new("RGB", seven.size, (255, 255, 255 - 60 * i)) for i in range(1, n)
+        ]  # alike ones are merged
         (first or seven).save(tmp_path / name, save_all=True, append_images=blank)
         return tmp_path / name
 
@@ -245,11 +300,16 @@ def pages(seven, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["tif", "gif", "png", "webp"])
-def test_of_several_pages_the_first_is_read_and_the_others_are_told_of(capsys, pages, network, kind):
+def test_of_several_pages_the_first_is_read_and_the_others_are_told_of(
+    capsys, pages, network, kind
+):
     several, one = pages(f"several.{kind}", 3), pages(f"one.{kind}", 1)
     assert predict.main([str(several), str(one), "--checkpoint", str(network)]) == 0
     out, err = capsys.readouterr()
-    assert out.count(": 7 (") == 2 and err == f"predict.py: {several}: only the first of its 3 pages was read\n"
+    assert (
+        out.count(": 7 (") == 2
+        and err == f"predict.py: {several}: only the first of its 3 pages was read\n"
+    )
     assert predict.main([str(several), "--json", "--checkpoint", str(network)]) == 0
     out, err = capsys.readouterr()
     answer = json.loads(out)
@@ -259,8 +319,10 @@ def test_of_several_pages_the_first_is_read_and_the_others_are_told_of(capsys, p
 def test_of_several_pages_a_first_one_that_is_blank_is_refused_with_that_word(capsys, pages, seven):
     path = pages("blank.tif", 2, Image.new("RGB", seven.size, "white"))
     assert predict.main([str(path)]) == 1
-    assert capsys.readouterr().err == (f"predict.py: {path}: no digit found: the picture is blank; only the first of its 2 pages "
-                                       "was read\n")
+    assert capsys.readouterr().err == (
+        f"predict.py: {path}: no digit found: the picture is blank; only the first of its 2 pages "
+        "was read\n"
+    )
 
 
 @pytest.mark.parametrize("kind", ["tif", "gif"])
@@ -280,7 +342,9 @@ def test_a_picture_within_a_phone_s_picture_is_no_page(model, pages, seven):
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("noise", [0.01, 0.05])
 def test_grain_is_measured_beside_strokes_and_in_falling_light(channels, noise):
-    page = np.linspace(0.6, 0.9, 200)[:, None, None] + noise * np.random.default_rng(0).standard_normal((200, 200, 1))
+    page = np.linspace(0.6, 0.9, 200)[:, None, None] + noise * np.random.default_rng(
+        0
+    ).standard_normal((200, 200, 1))
     page[50:150, 90:110] -= 0.5
     page = np.broadcast_to(page, (200, 200, channels)).astype(np.float32)
     assert binarize.grain(page) / np.sqrt(channels) == pytest.approx(noise, rel=0.15)
