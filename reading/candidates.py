@@ -24,6 +24,8 @@ SMALLEST = 6  # pixels: no digit that is smaller can be read
 SKIP = 2.0  # nats, what it costs to leave out a segment as heavy as the others
 SURE = 0.9  # probability of a digit
 TWO = 1.5  # nats, what it costs to join what is two digits, most likely
+CUT = 0.05  # nats, what it costs to cut a segment,
+REST = 0.5  # and to leave out a part of it, drawn in one go with the rest
 EACH = 0.3  # nats, what a digit costs beyond the network's doubt, so that fewer are better
 # how wide 95 % of MNIST's digits are at most, 0 to 9, in units of their height
 WIDEST = 1.25, 0.8, 1.35, 1.1, 1.1, 1.45, 1.0, 1.1, 1.0, 0.9
@@ -114,14 +116,12 @@ def find_groups(segments):
                     grown[larger] = join((box, single[j]))
         latest = {group: box for group, box in grown.items()
                   if has_proportions(box, segments.height)}
-        if len(found) + len(latest) > 8 * len(single) + 100:  # a thicket: larger ones are no digits
+        if len(found) + len(latest) > 8 * len(single) + 100:  # a thicket, no digits
             break
         found |= latest
-    for group in complete(found, segments):
-        box = join(single[i] for i in group)
-        if len(group) <= BROKEN and has_proportions(box, segments.height):
-            found[group] = box
-    return found
+    whole = {group: join(single[i] for i in group) for group in complete(found, segments)}
+    return found | {group: box for group, box in whole.items()
+                    if len(group) <= BROKEN and has_proportions(box, segments.height)}
 
 
 def complete(groups, segments):
@@ -215,12 +215,14 @@ def find_costs(candidates, probabilities):
     costs = [-math.log(max(p, 1e-6)) + EACH + 1 - max(each[i] for i in group)
              + shape_cost(box, segments.height, digit)
              + joint_cost(group, box, sure, parts, segments.height)
+             + CUT * (whole[list({parts[i][1] for i in group})].sum() > len(group))
              for group, box, p, digit in zip(
                  candidates.groups, candidates.boxes.tolist(), probabilities.max(axis=1).tolist(),
                  probabilities.argmax(axis=1).tolist())]
     heavy = np.maximum(segments.mass / weighted_median(segments.mass, segments.mass),
                        sizes(segments.box).max(axis=1) / segments.height)
-    return costs, (worth * SKIP * np.minimum(1.5, heavy) + 0.05).tolist()
+    skip = worth * SKIP * np.minimum(1.5, heavy) + 0.05 + REST * (whole[segments.origin] > 1)
+    return costs, skip.tolist()
 
 
 def choose(candidates, probabilities):
@@ -230,12 +232,11 @@ def choose(candidates, probabilities):
     cluster, unless one is a thicket; then the groups that save most are taken first.
     probabilities: float (N, 10), the network's, of the views.
     """
-    near = candidates.segments.near
-    if len(candidates.groups) == len(near) == 1:
+    if len(candidates.groups) == len(candidates.segments.near) == 1:
         return [0]
     costs, skip = find_costs(candidates, probabilities)
     chosen = []
-    for members, ours in find_clusters(candidates.groups, len(near)):
+    for members, ours in find_clusters(candidates.groups, len(skip)):
         chosen += (cheapest_cover(members, ours, costs, skip)
                    or greedy_cover(members, ours, costs, skip))[1]
     return sorted(chosen)
