@@ -11,6 +11,10 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Results are compared bit for bit, which holds on a CPU. CUDA_VISIBLE_DEVICES=0 tests a GPU, too.
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+# A network of your own in Model/ changes what predict.py reads with, and says.
+os.environ["LENET5_CHECKPOINT"] = str(
+    Path(__file__).resolve().parent.parent / "Model" / "LeNet5.shipped.pth"
+)
 
 import torch  # noqa: E402
 from PIL import Image, ImageDraw  # noqa: E402

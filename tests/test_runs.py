@@ -422,6 +422,7 @@ def test_the_default_network_is_never_worse_than_the_shipped_one(
         tmp_path, seven, monkeypatch, capsys, yours, chosen):
     """Unless it was trained on the user's own pictures; and that it is not the shipped one is
     said."""
+    monkeypatch.delenv("LENET5_CHECKPOINT")
     monkeypatch.setattr(utils, "SHIPPED", tmp_path / "shipped.pth")
     monkeypatch.setattr(utils, "CHECKPOINT", tmp_path / "net.pth")
     save_network(utils.SHIPPED, 1, 0.2)

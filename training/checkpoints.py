@@ -114,8 +114,11 @@ def choose_checkpoint():
     or None for the shipped one.
 
     It is your last run's, if that is no worse than the shipped one by its validation loss, or was
-    trained on pictures of your own.
+    trained on pictures of your own. LENET5_CHECKPOINT in the environment names another one: tests
+    read with the shipped one, whatever was trained before.
     """
+    if named := os.environ.get("LENET5_CHECKPOINT"):
+        return Path(named), None
     if not os.path.exists(utils.CHECKPOINT):
         return utils.SHIPPED, None
     try:
