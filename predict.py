@@ -168,7 +168,7 @@ def check(args, parser):
         args.save = args.save or utils.ASSETS / ("drawing.png" if args.draw else "explain.png")
     for option in ("save", "csv", "export"):
         if path := getattr(args, option):
-            utils.check_file(path, f"--{option}", make=False)
+            utils.check_file(path, f"--{option}")
             if any(would_read(name, path) for name in args.images):
                 raise ValueError(f"argument --{option}: {path} is among the pictures to read, or "
                                  "would be the next time; choose another name and folder")

@@ -92,14 +92,15 @@ def validate(valid_loader, model, loss_func, device):
 
 
 def training_process(model, loss_func, optimizer, train_loader, valid_loader, epochs, device, *,
-                     history=None, best_weights=None, on_epoch=None, **how):
+                     history=None, best_weights=None, on_epoch=None, train_sample=None, **how):
     """Train and validate until `epochs` epochs are done; return (best_model, optimizer,
     (train_losses, valid_losses)).
 
     best_model is a copy with the weights of the epoch whose validation loss was lowest. history is
     a list of one dict per epoch, extended in place; a resumed run passes the epochs already done
-    and their best_weights. on_epoch(history, best_weights) is called after each epoch. how:
-    train()'s scheduler and gradients. Raises LeNetError if a loss is not finite.
+    and their best_weights. on_epoch(history, best_weights) is called after each epoch. train_sample,
+    a loader of undistorted training images, says on what the training accuracy is measured, if at
+    all. how: train()'s scheduler and gradients. Raises LeNetError if a loss is not finite.
     """
     history = [] if history is None else history
     while len(history) < epochs:
@@ -114,9 +115,11 @@ def training_process(model, loss_func, optimizer, train_loader, valid_loader, ep
             raise LeNetError(f"epoch {epoch}: {error}; most likely the learning rate of "
                              f"{optimizer.defaults['lr']:g} is too high") from error
         accuracy = 100 - 100 * wrong / len(valid_loader.dataset)
+        more = {} if train_sample is None else {
+            "train_accuracy": 100 * utils.get_accuracy(model, train_sample, device)}
         history.append(dict(epoch=epoch, train_loss=train_loss, valid_loss=valid_loss,
                             valid_accuracy=accuracy, valid_wrong=wrong, lr=lr,
-                            seconds=time.perf_counter() - started))
+                            seconds=time.perf_counter() - started, **more))
         if best_epoch(history) is history[-1]:
             best_weights = copy.deepcopy(model.state_dict())
         if on_epoch is not None:
@@ -217,7 +220,7 @@ def check(args):
         if not args.evaluate and not args.compare:
             files.check_name(args.checkpoint)
         if not args.evaluate or args.assets_dir:  # a read-only install can still be evaluated
-            utils.check_folder(args.pictures, "--assets-dir")
+            utils.check_folder(args.pictures, "--assets-dir", make=True)
     device = "cpu" if "deterministic" in given and args.device == "auto" else args.device
     return settings, utils.pick_device(device)
 

@@ -160,25 +160,26 @@ def short_path(path):
         return str(path)
 
 
-def check_folder(folder, argument, make=True):
-    """Raise ValueError if files can't be written in folder; make a new one, or refuse."""
+def check_folder(folder, argument, make=False):
+    """Raise ValueError if files can't be written in folder; make it before, if asked to, in a
+    folder that is there."""
     try:
         if make:
-            Path(folder).mkdir(parents=True, exist_ok=True)
+            Path(folder).mkdir(exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         reason = f"can't write in {folder} ({error.strerror})"
         raise ValueError(f"argument {argument}: {reason}") from error
 
 
-def check_file(path, argument, make=True):
-    """Raise ValueError if no file can be written at path; make its folder, or refuse."""
-    check_folder(path.parent, argument, make)
+def check_file(path, argument):
+    """Raise ValueError if no file can be written at path."""
+    check_folder(path.parent, argument)
     if os.path.isdir(path):
         raise ValueError(f"argument {argument}: {path} is a folder")
     target = Path(os.path.realpath(path))
     if target.parent != path.parent.resolve():  # a link
-        check_folder(target.parent, argument, make)
+        check_folder(target.parent, argument)
     try:
         os.path.lexists(target) or target.with_name(target.name + 30 * "x").lstat()
     except FileNotFoundError:

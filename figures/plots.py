@@ -19,12 +19,12 @@ GREY = "#566573"
 
 
 def plot_losses(train_losses, valid_losses, valid_accuracies=None, title="LeNet-5 on MNIST",
-                figure=None, epochs=None, note=""):
+                figure=None, epochs=None, note="", train_accuracies=()):
     """Return a Figure of both losses (nats per image) against the epoch.
 
-    The epoch of the lowest validation loss is marked. valid_accuracies, in percent, are drawn
-    beside them as errors, if given. A given figure is emptied and drawn anew. epochs: how many
-    there will be, for the axis of a run that goes on; note: a line below the figure.
+    The epoch of the lowest validation loss is marked. valid_accuracies, and train_accuracies, in
+    percent, are drawn beside them as errors, if given. A given figure is emptied and drawn anew.
+    epochs: how many there will be, for the axis of a run that goes on; note: a line below it.
     """
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
@@ -42,11 +42,14 @@ def plot_losses(train_losses, valid_losses, valid_accuracies=None, title="LeNet-
                  label=f"best epoch {best}: {valid_losses[best - 1]:.4f}")
     axes[0].set(title="Loss", ylabel="cross entropy (nats per image)", yscale="log")
     if valid_accuracies:
-        errors = [100 - accuracy for accuracy in valid_accuracies]
+        errors, learnt = ([100 - accuracy for accuracy in accuracies]
+                          for accuracies in (valid_accuracies, train_accuracies))
+        if any(map(math.isfinite, learnt)):  # not in a history of an older version
+            axes[1].plot(done, learnt, color="#7f8c8d", label="training", marker=dot)
         axes[1].plot(done, errors, color=INK, label="validation")
         axes[1].plot(best, errors[best - 1], "o", color=WRONG,
                      label=f"best epoch {best}: {errors[best - 1]:.2f} %")
-        least = min((error for error in errors if error > 0), default=0.01)
+        least = min((error for error in errors + learnt if error > 0), default=0.01)
         axes[1].set(title="Error", ylabel="misread (%)", yscale="log", ylim=(least / 1.5, None))
     for ax in axes:
         set_plain_ticks(ax.yaxis)

@@ -30,6 +30,7 @@ FEW = ["--epochs", "3", "--limit", "500", "--batch-size", "50", "--seed", "3"]
 
 
 def arguments(folder, *more):
+    folder.mkdir(exist_ok=True)
     return [*more, "--checkpoint", str(folder / "net.pth"), "--assets-dir", str(folder)]
 
 

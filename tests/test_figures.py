@@ -106,6 +106,15 @@ def test_curves_show_a_run_that_goes_on_from_its_first_epoch():
     ].get_ydata().tolist() == [1.0, 0.0]
 
 
+def test_training_accuracy_is_drawn_if_it_is_known():
+    curves = [0.5, 0.3], [0.4, 0.2], [99.0, 99.5]
+    known, unknown = (
+        plots.plot_losses(*curves, train_accuracies=learnt).axes[1].get_legend_handles_labels()[1]
+        for learnt in ([98.0, 99.8], [float("nan"), float("nan")])
+    )
+    assert "training" in known and "training" not in unknown
+
+
 def test_doubtful_digits_are_marked():
     digits = [
         Digit(

@@ -26,6 +26,7 @@ FEW = ["--epochs", "2", "--limit", "100", "--batch-size", "50"]
 
 
 def arguments(folder, *more, name="net.pth"):
+    folder.mkdir(exist_ok=True)
     return [
         *FEW,
         *more,

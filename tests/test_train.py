@@ -22,7 +22,7 @@ from training import recipes
 from training import report, runs
 import train
 import utils
-from training.data import Batches
+from training.data import Batches, split_validation
 from utils import standardise
 from model import LeNet5
 from utils import LeNetError
@@ -226,7 +226,7 @@ def small(tmp_path, *extra):
         "--batch-size",
         "100",
         "--checkpoint",
-        tmp_path / "out" / "net.pth",
+        tmp_path / "net.pth",
         "--assets-dir",
         tmp_path / "pictures",
         *extra,
@@ -249,23 +249,26 @@ def trained(load_small, tmp_path_factory):
     return folder, out.getvalue()
 
 
-def test_a_run_writes_what_it_says(trained):
+def test_a_run_writes_what_it_says(trained, training_set):
     folder, out = trained
     lines = out.splitlines()
     rows = [line for line in lines if line[:5].strip().isdigit()]
     assert len(rows) == 2 and all(len(row.rstrip(" *")) == len(report.HEADER) for row in rows)
-    history = list(csv.DictReader(open(folder / "out" / "net.history.csv")))
+    history = list(csv.DictReader(open(folder / "net.history.csv")))
     assert [row["epoch"] for row in history] == ["1", "2"]
     names = ["augmentation.png", "confusion_matrix.png", "loss_curves.png", "mistakes.png"]
     assert sorted(path.name for path in (folder / "pictures").iterdir()) == names
     for name in names:
         assert (folder / "pictures" / name).read_bytes().startswith(b"\x89PNG")
         assert name in out
-    model, metadata = checkpoints.load_checkpoint(folder / "out" / "net.pth")
+    model, metadata = checkpoints.load_checkpoint(folder / "net.pth")
     best = min(history, key=lambda row: float(row["valid_loss"]))
     assert metadata["epoch"] == int(best["epoch"]) and metadata["recipe"] == "modern"
     assert metadata["valid_loss"] == pytest.approx(float(best["valid_loss"]), rel=1e-5)
     assert f"test accuracy {metadata['test_accuracy']:.2f} %" in out
+    plain = Batches(*(part[:600] for part in split_validation(*training_set)[0]), 1000)
+    learnt = 100 * utils.get_accuracy(model, plain, "cpu")
+    assert float(best["train_accuracy"]) == pytest.approx(learnt, rel=1e-5)
 
 
 def test_the_same_seed_gives_the_same_weights(small_data, tmp_path, monkeypatch):
@@ -296,7 +299,7 @@ def test_several_seeds_end_in_their_mean(small_data, tmp_path, monkeypatch, caps
         mean == pytest.approx([(a + b) / 2 for a, b in zip(seed0, seed1)], abs=0.01)
         and seed0 != seed1
     )
-    assert checkpoints.load_checkpoint(tmp_path / "out" / "net.pth")[1]["seed"] == 0
+    assert checkpoints.load_checkpoint(tmp_path / "net.pth")[1]["seed"] == 0
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -304,7 +307,7 @@ def test_on_a_gpu(small_data, tmp_path):
     arguments = small(tmp_path, "--device", "cuda")
     assert train.main([str(argument) for argument in arguments[1:]]) == 0
     assert (
-        checkpoints.load_checkpoint(tmp_path / "out" / "net.pth")[0]
+        checkpoints.load_checkpoint(tmp_path / "net.pth")[0]
         .classifier[0]
         .weight.device.type
         == "cpu"
@@ -334,7 +337,7 @@ def test_live_redraws_the_curves_after_each_epoch(small_data, tmp_path, monkeypa
 
 def test_evaluate_says_what_training_said(trained, small_data, capsys):
     folder, out = trained
-    assert train.main(["--evaluate", "--checkpoint", str(folder / "out" / "net.pth"),
+    assert train.main(["--evaluate", "--checkpoint", str(folder / "net.pth"),
                        "--assets-dir", str(folder / "pictures")]) == 0
     again = capsys.readouterr().out
     accuracy = out.split("test accuracy ")[1].split(" %")[0]
@@ -372,6 +375,8 @@ def test_dry_run_leaves_no_trace(run):
     (["--recipe", "classic", "--without", "affine"], "the classic recipe has no affine"),
     (["--assets-dir", "model.py"], "--assets-dir: can't write in model.py"),
     (["--checkpoint", "model.py/net.pth"], "--checkpoint: can't write in model.py"),
+    (["--checkpoint", "nosuch/net.pth"], "--checkpoint: can't write in nosuch (No such file"),
+    (["--assets-dir", "nosuch/here"], "--assets-dir: can't write in nosuch/here (No such file"),
     (["--checkpoint", "Model"], "Model is a folder"),
     (["--evaluate", "--epochs", "3"], "--evaluate cannot be combined with --epochs"),
     (["--resume", "--seeds", "2"], "not allowed with argument"),

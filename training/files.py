@@ -180,7 +180,7 @@ def install_checkpoint(checkpoint, weights, metadata, valid_loader, device):
 def write_history(history, path):
     """Write one line per epoch to a CSV file."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, history[0].keys(), lineterminator="\n")
+    writer = csv.DictWriter(text, history[-1].keys(), "nan", lineterminator="\n")
     writer.writeheader()
     for row in history:
         writer.writerow({key: f"{value:.6g}" if isinstance(value, float) else value

@@ -1,5 +1,6 @@
 """How a run is scored, reported and drawn."""
 
+import math
 import statistics
 import sys
 
@@ -144,13 +145,14 @@ def summarise(results, first):
 
 def plot_history(history, settings, figure=None):
     """Return the loss curves of a run, in figure if one is given."""
-    keys = "train_loss", "valid_loss", "valid_accuracy"
-    columns = [[row[key] for row in history] for key in keys]
+    keys = "train_loss", "valid_loss", "valid_accuracy", "train_accuracy"
+    *columns, learnt = [[row.get(key, math.nan) for row in history] for key in keys]
     title = (f"LeNet-5 on {settings.get('data', 'MNIST')}, {settings['recipe']} recipe, "
              f"seed {settings['seed']}")
-    note = "Training loss is measured while training, on distorted images and on negatives."
+    note = ("Training loss is measured while training, on distorted images and on negatives; "
+            "training error after the epoch, on 2,000 plain images.")
     return plots.plot_losses(*columns, title, figure, settings["epochs"],
-                             note if make_augment(settings["ingredients"]) else "")
+                             note if make_augment(settings["ingredients"]) else "", learnt)
 
 
 def make_watch(settings, path):
