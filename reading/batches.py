@@ -6,7 +6,9 @@
 Most files of 28x28 pixels need no other views, and read nearly twice as fast so.
 """
 
+import contextlib
 import itertools
+import re
 
 from reading.image import PictureError, open_picture
 from reading.output import unread
@@ -24,11 +26,12 @@ def read_each(sources, judge, invert=None):
     sources = iter(sources)
     while some := list(itertools.islice(sources, AT_ONCE)):
         opened = [open_first(source, invert) for source in some]
-        views = [view for _, first, _ in opened for view in first]
-        judged = judge(views) if views else None
+        views, judged = [view for _, first, _ in opened for view in first], []
+        with contextlib.suppress(PictureError), memory_errors():  # else each is judged by itself
+            judged = judge(views) if views else judged
         start = 0
         for image, first, begun in opened:
-            known = judged[start:start + len(first)] if first else None
+            known = judged[start:start + len(first)]
             start += len(first)
             if image is not None:  # else begun is the error
                 begun = finish(image, first, known, judge, begun, invert)
@@ -40,8 +43,9 @@ def open_first(source, invert):
     try:
         if isinstance(source, PictureError):
             raise source
-        image = open_picture(source)
-        return image, *begin(image, invert)
+        with memory_errors():
+            image = open_picture(source)
+            return image, *begin(image, invert)
     except PictureError as error:
         return None, [], error
 
@@ -49,10 +53,24 @@ def open_first(source, invert):
 def finish(image, first, known, judge, begun, invert):
     """Return the Reading of an image whose first views were judged, or its PictureError."""
     def judge_others(views):
-        return known if views is first else judge(views)
+        return known if views is first and len(known) else judge(views)
 
     try:
-        return read_picture(image, judge_others, invert, begun)
+        with memory_errors():
+            return read_picture(image, judge_others, invert, begun)
     except PictureError as error:
         pages = image.info.get("pages", 1)
         return type(error)(f"{error}; {unread(pages)}") if pages > 1 else error
+
+
+@contextlib.contextmanager
+def memory_errors():
+    """Raise PictureError in place of what Python, OpenCV or torch raise if memory runs out."""
+    try:
+        yield
+    except PictureError:
+        raise
+    except Exception as error:  # OpenCV, torch and oneDNN have no class of their own for it
+        if isinstance(error, MemoryError) or re.search("memory|create a primitive", str(error)):
+            raise PictureError("not enough memory to read it; reduce the picture first") from None
+        raise

@@ -56,7 +56,7 @@ def open_picture(source):
         most = MAX_PIXELS // 10**6
         raise PictureError(f"more than {most} million pixels; reduce the picture first") from None
     except MemoryError:
-        raise PictureError("not enough memory to decode it") from None
+        raise PictureError("not enough memory to decode it; reduce the picture first") from None
     except Exception as error:  # Pillow's decoders raise whatever a broken file leads them to
         reason = " ".join(str(getattr(error, "strerror", None) or error).split())
         raise PictureError(f"the picture is damaged: {reason or type(error).__name__}") from None

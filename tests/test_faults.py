@@ -494,3 +494,37 @@ def test_a_hundred_megapixels_fit_into_a_gigabyte(tmp_path):
     )
     *_, status, kilobytes = process.stdout.split()
     assert status == "0" and int(kilobytes) < 1_000_000 and process.stderr == ""
+
+
+SHORT_OF_MEMORY = """
+import os, resource, sys
+import predict
+
+small, large = sys.argv[1:]
+predict.main([small])  # what libraries take once, or exit without
+pages = int(open("/proc/self/statm").read().split()[0])
+for megabytes in [*range(0, 45, 4), 4000]:
+    if os.fork() == 0:
+        resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + megabytes * 2**20, -1))
+        status = predict.main([large])
+        print("status", status, flush=True)
+        os._exit(status)
+    os.wait()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit is Linux's")
+@pytest.mark.parametrize("suffix", ["png", "jpg"])
+def test_a_picture_is_read_or_refused_in_one_line_however_little_memory_is_left(
+    seven, tmp_path, run, suffix
+):
+    small, large = tmp_path / "small.png", tmp_path / f"large.{suffix}"
+    seven.save(small)
+    seven.resize((4000, 3000)).save(large)
+    process = run("-c", SHORT_OF_MEMORY, small, large)
+    lines = process.stdout.splitlines()
+    assert process.returncode == 0 and lines.count("status 0") + lines.count("status 1") == 13
+    assert lines.count("status 1") == len(process.stderr.splitlines()) > 0
+    assert all("not enough memory" in line for line in process.stderr.splitlines())
+    assert lines[-1] == "status 0" and ": 7 (" in lines[-2]
