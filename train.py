@@ -98,9 +98,9 @@ def training_process(model, loss_func, optimizer, train_loader, valid_loader, ep
 
     best_model is a copy with the weights of the epoch whose validation loss was lowest. history is
     a list of one dict per epoch, extended in place; a resumed run passes the epochs already done
-    and their best_weights. on_epoch(history, best_weights) is called after each epoch. train_sample,
-    a loader of undistorted training images, says on what the training accuracy is measured, if at
-    all. how: train()'s scheduler and gradients. Raises LeNetError if a loss is not finite.
+    and their best_weights. on_epoch(history, best_weights) is called after each epoch. If given,
+    train_sample, a loader of undistorted training images, is what training accuracy is measured on.
+    how: train()'s scheduler and gradients. Raises LeNetError if a loss is not finite.
     """
     history = [] if history is None else history
     while len(history) < epochs:
