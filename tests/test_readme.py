@@ -3,6 +3,8 @@
 import re
 import shlex
 import subprocess
+import sys
+import types
 
 import pytest
 
@@ -55,6 +57,20 @@ def test_the_two_commands_set_themselves_up(marker, script):
         "python3 -m venv .venv && .venv/bin/pip install -q -r requirements.txt && .venv/bin/python"
     )
     assert script in command and subprocess.run(["bash", "-n", "-c", command]).returncode == 0
+
+
+def test_the_course_s_logger_is_told_of_every_epoch(monkeypatch):
+    told, tensorboard = [], types.ModuleType("torch.utils.tensorboard")  # no requirement of ours
+    tensorboard.SummaryWriter = lambda folder: types.SimpleNamespace(
+        add_scalar=lambda *scalar: told.append(scalar)
+    )
+    monkeypatch.setitem(sys.modules, tensorboard.__name__, tensorboard)
+    (code,) = re.findall(r"```python\n(.*?)```", (utils.ROOT / "COURSE.md").read_text(), re.DOTALL)
+    names = {}
+    exec(compile(code, "COURSE.md", "exec"), names)
+    losses = [value for name, value, _ in told if name == "valid_loss"]
+    assert [epoch for _, _, epoch in told] == [1, 1, 1, 2, 2, 2, 3, 3, 3]
+    assert losses == names["valid_losses"] and losses[-1] < losses[0]
 
 
 def test_nothing_was_left_to_fill_in():
