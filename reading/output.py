@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import warnings
 
 import numpy as np
 
@@ -111,11 +112,13 @@ def read_table(path, rows=2000):
 def parse_lines(lines, n):
     """Return lines of a CSV file, the first of which is its n-th, as uint8 (N, 28, 28)."""
     try:
-        table = np.loadtxt(lines, dtype=np.int16, delimiter=",", ndmin=2, comments=None)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", DeprecationWarning)  # an old numpy takes 1.5 as 1
+            table = np.loadtxt(lines, dtype=np.int16, delimiter=",", ndmin=2, comments=None)
         if table.shape == (len(lines), 784) and table.min() >= 0 and table.max() <= 255:
             return table.astype(np.uint8).reshape(-1, 28, 28)
         why = f"{table.shape[1]} columns" if table.shape[1] != 784 else "a number outside 0 .. 255"
-    except ValueError:
-        why = "what is no number, or another number of columns"
+    except (ValueError, DeprecationWarning):
+        why = "what is no whole number, or another number of columns"
     last = n + len(lines) - 1
     raise PictureError(f"lines {n} to {last}: 784 numbers, 0 .. 255, are expected; found {why}")

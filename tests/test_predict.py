@@ -428,11 +428,13 @@ def test_a_table_of_images_becomes_a_table_of_labels(model, network, tmp_path, c
     [
         ("1,2,3\n", "3 columns"),
         (",".join(["256"] * 784), "outside 0 .. 255"),
-        ("pixel0\n1,x\n", "no number"),
-        (",".join(["1.5"] * 784), "no number"),
+        (",".join(["0"] * 784) + "\n" + ",".join(["nan"] * 784), "no whole number"),
+        ("pixel0\n1,x\n", "no whole number"),
+        (",".join(["1.5"] * 784), "no whole number"),
         (b"\xff\xfe", "not a table"),
         (None, "can't be read"),
     ],
+    ids=["columns", "256", "nan", "letters", "1.5", "bytes", "missing"],
 )
 def test_a_table_of_anything_else_is_one_line(tmp_path, capsys, content, complaint):
     if content is not None:

@@ -275,6 +275,7 @@ def test_the_same_seed_gives_the_same_weights(small_data, tmp_path, monkeypatch)
     monkeypatch.setattr(report, "write_figures", lambda *_: [])  # slow, and looked at elsewhere
     weights = []
     for seed, name in ((5, "one"), (5, "same"), (6, "other")):
+        (tmp_path / name).mkdir()
         arguments = small(tmp_path, "--seed", seed, "--device", "cpu",
                           "--checkpoint", tmp_path / name / "net.pth")
         assert train.main([str(argument) for argument in arguments[1:]]) == 0
