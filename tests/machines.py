@@ -1,6 +1,6 @@
 """Run the whole test suite as other machines would run it.
 
-    python tests/machines.py [PYTEST ARGUMENTS]     a quarter of an hour; --list names the machines
+    python tests/machines.py [PYTEST ARGUMENTS]     ten minutes; --list names the machines; -m slow: an hour
 
 Each machine is a set of environment variables: which vector instructions torch may use, whether the
 processor has instructions for bfloat16, how many threads compute. The last one has another network in
@@ -60,7 +60,7 @@ def run_suite(name, variables, folder, arguments):
         train = [sys.executable, "train.py", "--seed", "1"]
         subprocess.run(train, cwd=clone, env=environment, check=True, stdout=subprocess.DEVNULL)
     started = time.perf_counter()
-    command = [sys.executable, "-m", "pytest", "-q", "-o", "addopts=", *arguments]
+    command = [sys.executable, "-m", "pytest", "-q", *arguments]
     process = subprocess.run(command, cwd=clone, env=environment, capture_output=True, text=True)
     print(process.stdout if process.returncode else "", end="", flush=True)
     last = (process.stdout.strip() or process.stderr.strip()).splitlines()[-1]
