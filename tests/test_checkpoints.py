@@ -242,3 +242,8 @@ def test_a_gpu_that_cannot_be_used_is_told_of_and_left(monkeypatch, capsys):
     with pytest.raises(ValueError, match="device 'cuda' is not available here"):
         utils.pick_device("cuda")
     assert capsys.readouterr() == ("", "")
+
+
+def test_the_plain_state_dict_is_one_call_away():
+    weights = torch.load(utils.SHIPPED)["weights"]
+    assert LeNet5().load_state_dict(weights) and sum(map(torch.numel, weights.values())) == 61_706

@@ -3,6 +3,7 @@
 import math
 import statistics
 import sys
+from collections import Counter
 
 import torch
 
@@ -123,8 +124,17 @@ def print_scores(model, test_set, device, classes):
         if len(of_class):
             print(f"  {kind} {utils.one_line(name)}: {percent(of_class.float().mean().item())} "
                   f"({(~of_class).sum().item():2d} of {len(of_class):,} wrong)")
+    print(f"most confused: {', '.join(worst_pairs(labels, logits.argmax(1), classes)) or 'none'}")
     error = expected_calibration_error(probabilities, labels)
     print(f"expected calibration error {percent(error)} (15 bins)")
+
+
+def worst_pairs(labels, predictions, classes, most=5):
+    """Return the pairs that are confused most often as text, "4 as 9 (5)" say, up to `most`."""
+    wrong = labels != predictions
+    pairs = Counter(zip(labels[wrong].tolist(), predictions[wrong].tolist()))
+    return [utils.one_line(f"{classes[label]} as {classes[predicted]} ({count})")
+            for (label, predicted), count in pairs.most_common(most)]
 
 
 def percent(fraction):
