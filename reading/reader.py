@@ -37,6 +37,7 @@ GOOD = 0.75  # of a score: then large digits are not looked at closer, which cos
 ENOUGH = 0.75  # share of the ink explained: a speck is left out of most pictures
 POOR = 0.4  # of a score: then what is lighter than the paper, or darker, may be the ink instead
 LEAST = 0.2  # of a score: digits in noise and empty pages explain hardly any ink
+PARTED = 0.7  # how far parts of one segment are believed: letters fall apart so, numbers seldom
 MANY_DIGITS = 0.15  # what more digits cost a reading, as a share of the ink
 
 
@@ -63,6 +64,7 @@ class Reading(NamedTuple):
     pages: int = 1  # of the file, of which the first was read
     score: float = 1.0  # see rate()
     doubt: float = 0.0  # see segments.doubt_of()
+    parted: bool = False  # are the digits parts of one segment?
 
 
 def begin(image, invert=None):
@@ -211,8 +213,8 @@ def read_hypotheses(hypotheses, judge):
         if len(views) > len(candidates.views):
             probabilities = (probabilities[:-1] + probabilities[-1:]) / 2
         chosen = choose(candidates, probabilities)
-        reading = make_reading(hypothesis, candidates, probabilities, chosen) if chosen else None
-        if reading is not None and (best is None or reading.score > best.score + 0.05):
+        reading = chosen and make_reading(hypothesis, candidates, probabilities, chosen)
+        if reading and (best is None or reading.score > best.score + 0.05):
             best = reading
             segments = [each for i in chosen for each in candidates.groups[i]]
             why = hypothesis, candidates.segments, segments
@@ -239,8 +241,9 @@ def make_reading(hypothesis, candidates, probabilities, chosen):
                                 candidates.views[chosen[i]], weight))
     text = "\n".join("".join(str(digit.digit) for digit in digits if digit.line == n)
                      for n in range(len(lines)))
+    origins = {origin for i in chosen for origin in segments.origin[list(candidates.groups[i])]}
     return Reading(digits, text, 0.0, hypothesis.inverted, hypothesis.name,
-                   score=rate(digits, candidates.ink))
+                   score=rate(digits, candidates.ink), parted=len(origins) == 1 < len(chosen))
 
 
 def rate(digits, ink):
@@ -249,8 +252,8 @@ def rate(digits, ink):
     Less a little for many digits: of two readings that explain the same ink, the one with fewer
     digits is right, most likely.
     """
-    explained = sum(digit.mass * digit.probability for digit in digits) / max(ink, 1e-9)
-    return explained - price_of_many(digits)
+    explained = sum(digit.mass * digit.probability for digit in digits)
+    return explained / max(ink, 1e-9) - price_of_many(digits)
 
 
 def price_of_many(digits):
@@ -272,10 +275,10 @@ def believed(reading):
 def completeness(reading):
     """Return how far a reading's digits are all that is written, 0..1.
 
-    It is less if other ink is left out, or if it is doubtful that they are written at all.
+    It is less if other ink is left out, if it is doubtful that they are written, or if parted.
     """
-    explained = believed(reading) + price_of_many(reading.digits)
-    return min(max(explained / ENOUGH, 0), 1)
+    explained = min(max((believed(reading) + price_of_many(reading.digits)) / ENOUGH, 0), 1)
+    return PARTED * explained if reading.parted else explained
 
 
 def digit_height(reading, shape):

@@ -320,3 +320,37 @@ def test_a_small_digit_on_a_large_page_is_no_blank_picture(model, some, tall):
     page = np.full((2000, 3000), 255, np.uint8)
     page[900 : 900 + ink.shape[0], 2100 : 2100 + ink.shape[1]] -= (255 * ink).astype(np.uint8)
     assert texts(model, [page]) == ["7"]
+
+
+def strokes_mask(*lines, size=100):
+    """Return a bool mask of lines, lists of (x, y), each drawn by itself."""
+    mask = np.zeros((size, size), dtype=np.uint8)
+    for line in lines:
+        cv2.polylines(mask, [np.int32(line)], False, 1, 3)
+    return mask.astype(bool)
+
+
+@pytest.mark.parametrize("around, within, kept", [
+    ([(20, 15), (70, 15), (45, 85)], [(30, 50), (44, 50)], True),  # a 7 and its bar
+    ([(20, 15), (80, 15), (80, 85), (20, 85), (20, 15)], [(50, 30), (50, 70)], False),  # a box
+    ([(20, 15), (20, 85), (80, 85), (80, 15)], [(50, 30), (50, 70)], False),  # open above
+    ([(20, 15), (20, 85), (80, 85)], [(50, 30), (50, 70)], False),  # two lines of a cell
+])
+def test_what_is_drawn_round_a_digit_is_no_digit_and_a_seven_round_its_bar_is_one(
+        around, within, kept):
+    label, box = segments.components(strokes_mask(around, within))
+    outer = segments.sizes(box).max(axis=1).argmax()
+    mass = np.bincount(label.ravel())[1:]
+    assert segments.may_be_writing(label, box, mass).tolist() == [kept or i != outer
+                                                                  for i in range(len(box))]
+
+
+def test_digits_that_are_parts_of_one_stroke_are_believed_less(model, some):
+    """Letters fall apart into digits so; of digits side by side not all touch."""
+    rng = np.random.default_rng(0)
+    inks = [tight(pictures.enlarge(some[i], 96)) for i in (3, 5)]
+    for touching in (False, True):
+        ink = pages.margins(pages.line_ink(inks, rng, 68, 0.2, touching), rng, 68, 1, 1)
+        reading, = predict.predict_images([pictures.to_image(1 - 0.9 * ink)], model)
+        assert reading.parted == touching and len(reading.digits) == 2
+        assert reading.probability <= (reader.PARTED if touching else 1)
