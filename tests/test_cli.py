@@ -120,7 +120,7 @@ def of(strategy):
     """Some hundred examples, the same ones each time: the suite's verdict must not depend on
     luck."""
     return lambda test: settings(
-        max_examples=800, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
+        max_examples=200, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
     )(given(arguments=strategy)(test))
 
 

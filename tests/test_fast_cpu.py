@@ -88,6 +88,7 @@ def one_epoch(images, labels, threads, without=()):
     return loss, model.state_dict()
 
 
+@pytest.mark.slow
 def test_the_same_threads_give_the_same_weights_and_others_nearly_the_same_loss(training_set):
     images, labels = (part[:1500] for part in training_set)
     ours, same, one = (one_epoch(images, labels, threads) for threads in (3, 3, 1))

@@ -466,12 +466,12 @@ def test_a_fault_on_the_way_to_the_disk_loses_nothing(quick, checkpoint, tmp_pat
 # Pictures
 
 def test_mutated_pictures_end_in_a_digit_or_one_line(capfd):
-    """Two hundred; python tests/fuzz.py does 10,000 and more."""
+    """Fifty; python tests/fuzz.py does 10,000 and more."""
     model, _ = checkpoints.load_checkpoint()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        count = fuzz.run(model, 200, seed=1)
-    assert count["read"] + count["refused"] == 200 and count["refused"] > 30
+        count = fuzz.run(model, 50, seed=1)
+    assert count["read"] + count["refused"] == 50 and count["refused"] > 5
     assert capfd.readouterr().err == ""
 
 

@@ -52,6 +52,7 @@ def shell(command, **options):
 
 # Consoles and pipes
 
+@pytest.mark.slow
 @POSIX
 def test_a_reader_that_has_gone_is_no_error(folder):
     status, out, err = shell(f'"$P" predict.py {folder} {folder} {folder} | head -1')

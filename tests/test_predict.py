@@ -134,7 +134,7 @@ def test_other_writers(model):
 
 @pytest.mark.parametrize("negative", [False, True])
 def test_digits_framed_by_mnist_lose_nothing(model, negative):
-    digits, labels = pictures.digits(500, seed=2)
+    digits, labels = pictures.digits(200, seed=2)
     pixels = (255 * digits).round().astype(np.uint8)
     direct = predict.read_inputs(model, utils.resize(torch.from_numpy(pixels))).argmax(1).numpy()
     images = [Image.fromarray(255 - image if negative else image) for image in pixels]
