@@ -21,6 +21,7 @@ PAPER_SIZE = 96  # pixels on the picture's long side when paper is estimated: it
 PURE_NOISE = 3.5  # standard deviations: noise by itself reaches as far, at a pixel in a thousand
 FULL = 100  # pixels: if the 0.1 % strongest are no ink, as many may be
 MIN_CONTRAST = 0.04  # of the strongest ink, 0..1: below is the noise of blank paper
+SPAN = 0.75  # of the picture: as long, a thin run is a ruled line whatever the digits' size
 SMALL = 64  # pixels: a picture as small may be full of strokes
 SHARES = 0.5, 0.25, 1.0  # of the picture's short side: how large the paper around a pixel is
 THRESHOLDS = {"half of full ink or more": 0.5, "a third or more": 0.3, "faint ink too": 0.2}
@@ -160,11 +161,12 @@ def find_ruling(mask, length):
 
     Where a stroke crosses a line, or stands on it, the run is not thin, and the stroke stays whole.
     """
-    found = np.zeros(mask.shape, dtype=bool)
+    found, longest = np.zeros(mask.shape, dtype=bool), length
     for turn in (lambda a: a, lambda a: a.T):
         pixels = np.ascontiguousarray(turn(mask)).view(np.uint8)
         height, width = pixels.shape
-        if length > width:
+        length = min(longest, int(SPAN * width))
+        if length < 10:
             continue
         runs = np.zeros_like(pixels)
         level = cv2.morphologyEx(cv2.dilate(pixels, np.ones((3, 1), np.uint8)), cv2.MORPH_CLOSE,

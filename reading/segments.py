@@ -10,6 +10,7 @@ from collections import namedtuple
 import cv2
 import numpy as np
 
+from reading.forms import are_teeth, may_be_writing
 from reading.normalize import dilate, stroke_width
 
 MANY = 400  # segments: more are noise, or print
@@ -42,7 +43,7 @@ def find_segments(hypothesis):
     size, narrow = sizes(box).max(axis=1), sizes(box).min(axis=1)
     sides = components_[0], components_[-1], components_[:, 0], components_[:, -1]
     at_edge = np.bincount(np.concatenate(sides), minlength=n + 1)[1:] / size
-    keep = may_be_writing(components_, box, mass)
+    keep = may_be_writing(components_, box, mass) & ~are_teeth(components_, box)
     weight = mass * edge_weight(at_edge) * keep
     if weight.sum() <= 0:
         return None
@@ -98,33 +99,6 @@ def from_left_to_right(segments):
         segments.box, segments.mass, segments.at_edge, segments.origin))
     return segments._replace(label=renumber[segments.label], box=box, mass=mass, at_edge=at_edge,
                              origin=origin)
-
-
-def may_be_writing(label, box, mass):
-    """Return bool (N,): no flat bar, not what spans the picture or is drawn round others."""
-    high, wide = label.shape
-    width, height = sizes(box).T
-    size = np.maximum(width, height)
-    spans = (box[:, 0] == 0) & (box[:, 2] == wide) | (box[:, 1] == 0) & (box[:, 3] == high)
-    keep = (width <= 4 * height) & ~(spans & (size > 4 * np.minimum(width, height)))
-    for i in np.flatnonzero(size > 0.1 * max(label.shape)) if len(box) > 1 else ():
-        margin = 0.04 * size[i]
-        within = ((box[:, :2] > box[i, :2] + margin) & (box[:, 2:] < box[i, 2:] - margin)).all(1)
-        large = np.flatnonzero(within & keep & (size > 0.25 * size[i]))
-        drawn_round = any(size[j] > 0.5 * size[i] or surrounds(label == i + 1, box[j])
-                          for j in large)  # a box, a circle, a corner of a cell; not a 7 its bar
-        many = (within & keep & (size > 0.03 * size[i])).sum() >= 3 or within.sum() >= 12
-        table = many and mass[i] < 0.1 * width[i] * height[i]
-        keep[i] &= not (drawn_round or table)
-    return keep
-
-
-def surrounds(mask, box):
-    """Say whether a mask, bool (H, W), lies on at least three sides of a box, as a 7 does not."""
-    left, top, right, bottom = box
-    x, y = (left + right) // 2, (top + bottom) // 2
-    sides = mask[y, :x], mask[y, x:], mask[:y, x], mask[y:, x]
-    return sum(side.any() for side in sides) > 2
 
 
 def edge_weight(at_edge):

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from strokes import camera, clouds, colours, enlarge, lay, light, pen_stroke, stationery, tight, to_image
+from troubles import rotate_within
 
 MOST = 60  # digits on a page
 
@@ -261,4 +262,31 @@ def cells(grid, rng, height, apart):
     return photograph(ink, rng, lines)
 
 
-KINDS = [line, touching_line, slanted_line, painted_line, ruled_line, pencil_line, shadowed_line, small_line, page, boxes, table]
+def field(digits, rng):
+    """A field cut from a form, 37 pixels high, binarized: digits between a comb's teeth or in the cells of a frame."""
+    arrays, text = numbers(digits, rng, 3, 9)
+    height, width, thick = 74, 640, int(rng.integers(2, 5))  # twice its size
+    write = a_pen(rng, int(rng.integers(36, 52)), (6, 12))
+    cell = min(64, (width - 8) / len(arrays))
+    bottom, left = height - int(rng.integers(4, 12)), rng.uniform(4, max(5, width - len(arrays) * cell))
+    framed = rng.random() < 0.4
+    top = 4 if framed else bottom - int(height * rng.uniform(0.1, 0.5))
+    edges = np.arange(left, width - thick, cell).astype(int)[:len(arrays) + 1 + int(rng.integers(0, 4))]
+    ink, lines = np.zeros((height, width), dtype=np.float32), np.zeros((height, width), dtype=np.float32)
+    for x in edges:
+        lines[top:bottom, x:x + thick] = 1
+    for y, drawn in ((bottom, 0.8), (top, 0.8 * framed)):
+        lines[y:y + thick, edges[0]:edges[-1] + thick] = rng.random() < drawn
+    for x, array in zip(edges, arrays):
+        digit = write(array)
+        scale = min(1, (cell - thick) / digit.shape[1], (bottom - 2) / digit.shape[0])
+        digit = cv2.resize(digit, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        room = np.maximum(np.array((bottom - 2, cell - thick)) - digit.shape, 0)
+        y, x = (room * rng.uniform((0.3, 0.2), (1, 0.8))).astype(int) + (2, x + thick)
+        view = ink[y:y + digit.shape[0], x:x + digit.shape[1]]
+        view[:] = np.maximum(view, digit[:view.shape[0], :view.shape[1]])
+    page = np.maximum(ink, rotate_within(lines, rng.uniform(-0.5, 0.5)))
+    return to_image(cv2.resize(page, (width // 2, height // 2), interpolation=cv2.INTER_AREA) < 0.4), text
+
+
+KINDS = [line, touching_line, slanted_line, painted_line, ruled_line, pencil_line, shadowed_line, small_line, page, boxes, table, field]
