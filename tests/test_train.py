@@ -428,7 +428,7 @@ def test_deterministic_weights_do_not_depend_on_the_instructions(tmp_path, monke
     weights = []
     for capability in "default", "avx2":
         monkeypatch.setenv("ATEN_CPU_CAPABILITY", capability)
-        net = tmp_path / capability / "net.pth"
+        net = tmp_path / f"{capability}.pth"
         subprocess.run([sys.executable, "train.py", "--deterministic", "--epochs", "1", "--limit",
                         "1000", "--checkpoint", net], cwd=utils.ROOT, check=True)
         weights.append(checkpoints.load_checkpoint(net)[0].state_dict())

@@ -54,7 +54,9 @@ def choose_folders(checkpoint, assets_dir):
 
 def check_name(checkpoint):
     """Raise ValueError if a network can't be written to checkpoint, if that name belongs to another
-    run, or if two of the run's files are one, by a link."""
+    run, or if two of the run's files are one, by a link. Only the default's folder is made."""
+    if checkpoint == utils.CHECKPOINT:
+        utils.check_folder(checkpoint.parent, "--checkpoint", make=True)
     utils.check_file(checkpoint, "--checkpoint")
     if not checkpoint.name.endswith(".pth"):  # x's state would be x.pth's, too
         raise ValueError("argument --checkpoint: a network's file is called NAME.pth, not "
