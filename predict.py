@@ -172,6 +172,8 @@ def check(args, parser):
             if any(would_read(name, path) for name in args.images):
                 raise ValueError(f"argument --{option}: {path} is among the pictures to read, or "
                                  "would be the next time; choose another name and folder")
+    if args.save:
+        window.find_format(args.save)
     return mode, utils.pick_device(args.device)
 
 
@@ -181,7 +183,7 @@ def main(argv=None):
     args = parser.parse_args(argv)
     try:
         mode, device = check(args, parser)
-    except ValueError as error:
+    except (ValueError, LeNetError) as error:
         parser.error(str(error))
     work = dict(draw=draw_and_read, export=export, multi=read_random, label=label_all,
                 table=read_table, images=read_all)[mode]
@@ -203,9 +205,8 @@ def complain(*words):
 
 def draw_and_read(args, device):
     model = load_model(None, args.checkpoint, device)
-    own = utils.DATA / "mine"
-    figure = draw.draw(lambda image: told(read_one(image, model)[1]), args.save, own)
-    window.open_window(figure, own_keys=True)
+    window.open_window(draw.draw(lambda image: told(read_one(image, model)[1]), args.save,
+                                 utils.DATA / "mine"), own_keys=True)
     return 0
 
 

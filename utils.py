@@ -238,8 +238,9 @@ def standardise(images):
 
 
 def to_inputs(views):
-    """Return uint8 (N, 28, 28) images as the network's input, float32 (N, 1, 32, 32)."""
-    return standardise(resize(views).float().div_(255))
+    """Return images, a uint8 tensor or array (N, 28, 28), as the network's input, float32
+    (N, 1, 32, 32)."""
+    return standardise(resize(torch.as_tensor(views)).float().div_(255))
 
 
 def compute_logits(model, x):

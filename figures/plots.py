@@ -56,7 +56,8 @@ def plot_losses(train_losses, valid_losses, valid_accuracies=None, title="LeNet-
         ax.set(xlabel="epoch", xlim=(0.5, (epochs or len(done)) + 0.5))
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.grid(alpha=0.3, which="both")
-        ax.legend()
+        ax.set_ylim(top=5 * ax.get_ylim()[1])  # room for the legend
+        ax.legend(loc="upper right")
     figure.suptitle(title)
     figure.supxlabel(note, fontsize=8, color=GREY)
     return figure
@@ -257,8 +258,8 @@ def plot_readings(pictures, readings, titles, mains):
         if columns == 1 or i // columns == rows - 1:
             axes[2].set_xlabel("probability (%)", fontsize=9 if columns == 1 else 7)
     if columns > 1:
-        figure.suptitle("picture with its digits, what the network sees, the probability of each "
-                        "digit", fontsize=10)
+        figure.suptitle("picture with its digits, what the network sees, the probabilities of the "
+                        "most prominent digit", fontsize=10)
     elif readings[0] is not None:
         figure.supxlabel(f"taken for ink: {readings[0].hypothesis}", fontsize=8, color=INK)
     return figure

@@ -15,10 +15,18 @@ from utils import LeNetError
 def save_figure(figure, path):
     """Write figure to path (its suffix says the format). Raises LeNetError if that fails."""
     path = Path(path)
-    kind = path.suffix[1:].lower() or "png"
-    if kind not in figure.canvas.get_supported_filetypes():
-        raise LeNetError(f"{path}: no picture format is called {path.suffix!r}; .png always works")
+    kind = find_format(path)
     utils.write_atomically(path, lambda file: figure.savefig(file, format=kind, dpi=100))
+
+
+def find_format(path):
+    """Return the name of the picture format that path's suffix stands for; raise LeNetError."""
+    from matplotlib.backend_bases import FigureCanvasBase
+
+    kind = path.suffix[1:].lower() or "png"
+    if kind not in FigureCanvasBase.get_supported_filetypes():
+        raise LeNetError(f"{path}: no picture format is called {path.suffix!r}; .png always works")
+    return kind
 
 
 # matplotlib's backends that open no window

@@ -95,7 +95,9 @@ def read_table(path, rows=2000):
             first, n = file.readline(), 1
             if first.lstrip('" ')[:1].isalpha():
                 first, n = file.readline(), 2
-            lines = [first] if first else []
+            if not first:
+                raise PictureError("there are no images in it")
+            lines = [first]
             while True:
                 while len(lines) < rows and (line := file.readline()):
                     lines.append(line)
@@ -118,6 +120,7 @@ def parse_lines(lines, n):
         if table.shape == (len(lines), 784) and table.min() >= 0 and table.max() <= 255:
             return table.astype(np.uint8).reshape(-1, 28, 28)
         why = f"{table.shape[1]} columns" if table.shape[1] != 784 else "a number outside 0 .. 255"
+        why += " (leave out the labels)" * (table.shape[1] == 785)
     except (ValueError, DeprecationWarning):
         why = "what is no whole number, or another number of columns"
     last = n + len(lines) - 1

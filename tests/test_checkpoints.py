@@ -247,3 +247,18 @@ def test_a_gpu_that_cannot_be_used_is_told_of_and_left(monkeypatch, capsys):
 def test_the_plain_state_dict_is_one_call_away():
     weights = torch.load(utils.SHIPPED)["weights"]
     assert LeNet5().load_state_dict(weights) and sum(map(torch.numel, weights.values())) == 61_706
+
+
+def test_with_another_network_in_model_py_one_line_says_which_file_does_not_fit(
+    checkpoint, monkeypatch
+):
+    """Neither the last run's network nor the shipped one: nothing is said to be read with."""
+    monkeypatch.delenv("LENET5_CHECKPOINT")
+    monkeypatch.setattr(utils, "CHECKPOINT", checkpoint)
+    monkeypatch.setattr(checkpoints, "name_layers", lambda model: "another network")
+    assert checkpoints.choose_checkpoint() == (utils.SHIPPED, None)
+
+
+def test_inputs_are_made_of_arrays_as_of_tensors():
+    views = torch.randint(256, (3, 28, 28), dtype=torch.uint8)
+    assert torch.equal(utils.to_inputs(views), utils.to_inputs(views.numpy()))

@@ -433,8 +433,11 @@ def test_a_table_of_images_becomes_a_table_of_labels(model, network, tmp_path, c
         (",".join(["1.5"] * 784), "no whole number"),
         (b"\xff\xfe", "not a table"),
         (None, "can't be read"),
+        ("", "no images"),
+        ("pixel0,pixel1\n", "no images"),
+        (",".join(["7"] * 785), "leave out the labels"),
     ],
-    ids=["columns", "256", "nan", "letters", "1.5", "bytes", "missing"],
+    ids="columns 256 nan letters 1.5 bytes missing empty header labels".split(),
 )
 def test_a_table_of_anything_else_is_one_line(tmp_path, capsys, content, complaint):
     if content is not None:

@@ -11,6 +11,7 @@ import pytest
 import predict
 from training import checkpoints
 import train
+from training.recipes import make_settings
 import utils
 from conftest import default_settings, without_threads
 
@@ -34,7 +35,9 @@ def test_there_are_commands():
 def test_a_command_parses(command):
     script, *arguments = shlex.split(command)
     get_parser = {"train.py": train.get_parser, "predict.py": predict.get_parser}[script]
-    get_parser().parse_args(arguments)
+    args = get_parser().parse_args(arguments)
+    if script == "train.py" and not (args.evaluate or args.compare):
+        make_settings(**{key: value for key, value in vars(args).items() if key in train.SETTINGS})
 
 
 @pytest.mark.parametrize(

@@ -231,7 +231,6 @@ def test_a_link_stays_one(quick, checkpoint, tmp_path, capsys):
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "real.pth").write_bytes(checkpoint.read_bytes())
     (tmp_path / "net.pth").symlink_to(tmp_path / "elsewhere" / "real.pth")
-    (tmp_path / "elsewhere").mkdir()
     assert train.main(arguments(tmp_path)) == 0
     assert (tmp_path / "net.pth").is_symlink()
     assert checkpoints.load_checkpoint(tmp_path / "elsewhere" / "real.pth")[1]["recipe"] == "modern"

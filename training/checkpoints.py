@@ -122,16 +122,17 @@ def choose_checkpoint():
     if not os.path.exists(utils.CHECKPOINT):
         return utils.SHIPPED, None
     try:
-        _, yours = load_checkpoint(utils.CHECKPOINT)
-    except LeNetError as error:
-        return utils.SHIPPED, f"{error}; reading with the shipped network"
-    try:
         _, shipped = load_checkpoint(utils.SHIPPED)
     except LeNetError:  # of another network than model.py's
-        shipped = {}
+        shipped = None
+    try:
+        _, yours = load_checkpoint(utils.CHECKPOINT)
+    except LeNetError as error:
+        note = None if shipped is None else f"{error}; reading with the shipped network"
+        return utils.SHIPPED, note
     if _class_names(yours) != DIGITS:
         return utils.SHIPPED, None
-    loss, bound = (data.get("valid_loss", float("inf")) for data in (yours, shipped))
+    loss, bound = (data.get("valid_loss", float("inf")) for data in (yours, shipped or {}))
     if loss <= bound or "mine" in yours.get("settings", {}):
         where = utils.short_path(utils.CHECKPOINT)
         return utils.CHECKPOINT, f"reading with the network of your last run, {where}"

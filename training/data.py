@@ -176,7 +176,10 @@ def load_set(name, train, data_dir=DATA):
         with contextlib.redirect_stdout(None):  # what it fetches
             part = getattr(datasets, kind)(str(data_dir), train=train, download=True, **more)
     except (OSError, RuntimeError, ValueError) as error:
-        reason = str(error).partition("\n")[0]
+        reason = str(error).partition("\n")[0].rstrip(":")
+        if name in OTHERS:
+            raw = Path(data_dir) / OTHERS[name][0] / "raw"
+            reason += f"; put its archives into {raw}, or try again later"
         raise LeNetError(f"{name} could neither be read nor fetched: {reason}") from error
     images, labels = part.data, part.targets.long()
     if name == "emnist-letters":  # on their side, and counted from 1

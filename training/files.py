@@ -230,4 +230,5 @@ def read_run(place):
                     for row in csv.DictReader(file)]
         return report, {key: [row[key] for row in rows] for key in rows[0]}
     except (OSError, ValueError, IndexError, TypeError) as error:
-        raise LeNetError(f"{place} is not the folder of a run: {error}") from error
+        reason = getattr(error, "strerror", None) or error
+        raise LeNetError(f"{place} is not the folder of a run: {reason}") from error

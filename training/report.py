@@ -52,7 +52,7 @@ def print_result(best, errors, n_test, n_classes, seconds):
     n_wrong = round(errors["upright"] * n_test / 100)
     print(f"best epoch {best['epoch']} (validation loss {best['valid_loss']:.4f}) after "
           f"{seconds:.0f} s; test accuracy {accuracies['upright']:.2f} % "
-          f"({n_wrong} of {n_test:,} wrong)", flush=True)
+          f"({n_wrong:,} of {n_test:,} wrong)", flush=True)
     if best["valid_accuracy"] < 200 / n_classes:
         print("this is near chance: the network has not learned; a lower --lr may help, and "
               "so may more --epochs or a higher --limit", flush=True)
@@ -114,7 +114,7 @@ def print_scores(model, test_set, device, classes):
     logits, labels = utils.predict_all(model, Batches(*test_set, 1000), device)
     probabilities, right = logits.softmax(1), logits.argmax(1) == labels
     print(f"test accuracy {percent(right.float().mean().item())} "
-          f"({(~right).sum().item()} of {len(labels):,} wrong)")
+          f"({(~right).sum().item():,} of {len(labels):,} wrong)")
     for degrees, errors in score(model, test_set, device).items():
         if degrees != "upright":
             print(f"  rotated within {degrees:>4} degrees: {100 - errors:.2f} %")
@@ -159,10 +159,11 @@ def plot_history(history, settings, figure=None):
     *columns, learnt = [[row.get(key, math.nan) for row in history] for key in keys]
     title = (f"LeNet-5 on {settings.get('data', 'MNIST')}, {settings['recipe']} recipe, "
              f"seed {settings['seed']}")
-    note = ("Training loss is measured while training, on distorted images and on negatives; "
-            "training error after the epoch, on 2,000 plain images.")
-    return plots.plot_losses(*columns, title, figure, settings["epochs"],
-                             note if make_augment(settings["ingredients"]) else "", learnt)
+    where = " on distorted images and negatives," if make_augment(settings["ingredients"]) else ""
+    note = f"Training loss is measured{where} while training"
+    if any(map(math.isfinite, learnt)):
+        note += "; training error after each epoch, on 2,000 of its images as they are"
+    return plots.plot_losses(*columns, title, figure, settings["epochs"], note, learnt)
 
 
 def make_watch(settings, path):
@@ -221,7 +222,7 @@ def plot_augmentation(train_set, augment, settings):
     generator, n = torch.Generator().manual_seed(0), len(digits)
     distorted = augment(batch, generator).view(24, *digits.shape)
     is_changed = "stroke-thickness" in ingredients
-    names = ["MNIST"] + (["thicker", "thinner", "as is", "as is"] if is_changed else [""] * 4)
+    names = ["MNIST"] + (["thicker", "thinner", "same pen", "same pen"] if is_changed else [""] * 4)
     rows = [digits, *distorted[[0, 6, 12, 18]]]
     few = images[:1000], labels[:1000]
     if "styles" in ingredients:

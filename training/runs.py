@@ -105,15 +105,20 @@ def train_seeds(training_process, args, settings, device, scratch, state, pictur
         report.summarise(results, first)
     if comparison:
         print(utils.one_line(comparison))
-    tell_what_is_read_with(args)
+    tell_what_is_read_with(args, settings)
     if args.live:
         sys.stdout.flush()
         window.wait_for_windows()
 
 
-def tell_what_is_read_with(args):
+def tell_what_is_read_with(args, settings):
     """Say so if predict.py goes on reading with the shipped network."""
-    if args.checkpoint == utils.CHECKPOINT and choose_checkpoint()[0] == utils.SHIPPED:
+    if args.checkpoint != utils.CHECKPOINT or choose_checkpoint()[0] != utils.SHIPPED:
+        return
+    if settings.get("classes", DIGITS) != DIGITS:
+        print("predict.py reads digits, with the shipped network; train.py --evaluate "
+              f"--checkpoint {utils.one_line(utils.short_path(args.checkpoint))} scores this one")
+    else:
         print("predict.py reads with the shipped network, which is better on validation; "
               f"--checkpoint {utils.one_line(utils.short_path(args.checkpoint))} reads with this")
 
@@ -171,7 +176,7 @@ def check_resume(args, options, settings, saved):
     if "epochs" in asked and settings["epochs"] > saved["epochs"]:
         if "schedule" in saved["ingredients"]:
             raise ValueError("argument --resume: the run can't be extended, since its learning "
-                             f"rate is scheduled over {saved['epochs']} epochs; start a new run "
+                             f"rate is scheduled for --epochs {saved['epochs']}; start a new run "
                              f"with --epochs {settings['epochs']}")
         saved["epochs"] = settings["epochs"]
     wanted = [key for key in settings if key in asked or "without" in asked and key == "ingredients"
