@@ -90,7 +90,7 @@ def read_picture(image, judge, invert=None, begun=None):
 
     full = min(max(image.size), FINE)
     best = read_upright(see, full, judge, invert, begun)
-    poor = best is not None and LEAST < best.score and (
+    poor = best is not None and LEAST < believed(best) and (
         best.score < 0.6 or np.mean([digit.probability for digit in best.digits]) < 0.85)
     if poor and len(best.digits) >= 4:
         best = read_sideways(see, full, judge, invert, best)
