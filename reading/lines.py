@@ -4,7 +4,9 @@ import math
 
 import numpy as np
 
-from reading.segments import sizes, weighted_median
+from reading.segments import components, sizes, weighted_median
+
+SPECK = 0.15  # of a digit's height: what is smaller is no sign
 
 
 def order_lines(box):
@@ -20,6 +22,27 @@ def order_lines(box):
     slope = find_slope(centre, height)
     lines = min((split_lines(centre, height, s) for s in {0.0, slope}), key=len)
     return [sorted(line, key=lambda i: centre[i, 0]) for line in lines]
+
+
+def has_signs(box, lines, mask):
+    """Say whether something that is no digit stands in a line of several digits: a minus, a point.
+
+    box: int (N, 4), the digits'; lines: as order_lines() returns them; mask: bool (H, W), all ink.
+    """
+    if len(box) == 1:
+        return False
+    _, parts = components(mask)
+    x, y = (parts[:, :2] + parts[:, 2:]).T / 2
+    size = sizes(parts).max(axis=1)
+    for ours in (box[line] for line in lines if len(line) > 1):
+        left, top, right, bottom = ours.T
+        height = np.median(sizes(ours).max(axis=1))
+        within = (y > top.min()) & (y < bottom.max() + 0.1 * height)
+        near = (x > left.min() - height) & (x < right.max() + height)
+        above = ((x[:, None] > left) & (x[:, None] < right)).any(axis=1)  # or under a digit, or it
+        if (within & near & ~above & (SPECK * height < size) & (size < 1.2 * height)).any():
+            return True
+    return False
 
 
 def find_slope(centre, height):

@@ -20,7 +20,7 @@ import numpy as np
 from reading.binarize import SHARES, binarize
 from reading.candidates import choose, find_candidates
 from reading.image import NoDigit, to_array
-from reading.lines import order_lines
+from reading.lines import has_signs, order_lines
 from reading.normalize import stretch
 from reading.segments import CUT_OUT, doubt_of, join, sizes
 
@@ -37,7 +37,7 @@ GOOD = 0.75  # of a score: then large digits are not looked at closer, which cos
 ENOUGH = 0.75  # share of the ink explained: a speck is left out of most pictures
 POOR = 0.4  # of a score: then what is lighter than the paper, or darker, may be the ink instead
 LEAST = 0.2  # of a score: digits in noise and empty pages explain hardly any ink
-PARTED = 0.7  # how far parts of one segment are believed: letters fall apart so, numbers seldom
+SUSPECT = 0.7  # how far digits are believed that are parts of one segment, or among signs
 MANY_DIGITS = 0.15  # what more digits cost a reading, as a share of the ink
 
 
@@ -64,7 +64,7 @@ class Reading(NamedTuple):
     pages: int = 1  # of the file, of which the first was read
     score: float = 1.0  # see rate()
     doubt: float = 0.0  # see segments.doubt_of()
-    parted: bool = False  # are the digits parts of one segment?
+    suspect: bool = False  # are the digits parts of one segment, as of a letter, or among signs?
 
 
 def begin(image, invert=None):
@@ -242,8 +242,9 @@ def make_reading(hypothesis, candidates, probabilities, chosen):
     text = "\n".join("".join(str(digit.digit) for digit in digits if digit.line == n)
                      for n in range(len(lines)))
     origins = {origin for i in chosen for origin in segments.origin[list(candidates.groups[i])]}
-    return Reading(digits, text, 0.0, hypothesis.inverted, hypothesis.name,
-                   score=rate(digits, candidates.ink), parted=len(origins) == 1 < len(chosen))
+    suspect = len(origins) == 1 < len(chosen) or has_signs(box, lines, hypothesis.mask)
+    return Reading(digits, text, 0.0, hypothesis.inverted, hypothesis.name, suspect=suspect,
+                   score=rate(digits, candidates.ink))
 
 
 def rate(digits, ink):
@@ -262,8 +263,7 @@ def price_of_many(digits):
 
 def is_clear(reading):
     """Say whether a reading is so good that no other hypothesis is needed."""
-    return (reading is not None
-            and reading.score + price_of_many(reading.digits) >= CLEAR
+    return (reading is not None and reading.score + price_of_many(reading.digits) >= CLEAR
             and min(digit.probability for digit in reading.digits) > CLEAR)
 
 
@@ -275,10 +275,10 @@ def believed(reading):
 def completeness(reading):
     """Return how far a reading's digits are all that is written, 0..1.
 
-    It is less if other ink is left out, if it is doubtful that they are written, or if parted.
+    It is less if other ink is left out, if it is doubtful that they are written, or if suspect.
     """
     explained = min(max((believed(reading) + price_of_many(reading.digits)) / ENOUGH, 0), 1)
-    return PARTED * explained if reading.parted else explained
+    return SUSPECT * explained if reading.suspect else explained
 
 
 def digit_height(reading, shape):

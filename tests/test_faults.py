@@ -154,7 +154,7 @@ def test_resume_names_what_contradicts(interrupted, capsys):
         train.main(arguments(interrupted, "--resume", "--epochs", "9", "--seed", "3"))
     assert exit.value.code == 2
     assert (
-        "can't be extended, since its learning rate is scheduled over 3 epochs"
+        "can't be extended, since its learning rate is scheduled for --epochs 3"
         in capsys.readouterr().err
     )
     with pytest.raises(SystemExit):

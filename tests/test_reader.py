@@ -10,7 +10,7 @@ import pictures
 import pytest
 from PIL import Image, ImageOps
 
-from reading import candidates, forms, lines, reader, segments
+from reading import candidates, forms, lines, output, reader, segments
 import predict
 from reading.binarize import Hypothesis
 from reading.image import PictureError
@@ -352,8 +352,8 @@ def test_digits_that_are_parts_of_one_stroke_are_believed_less(model, some):
     for touching in (False, True):
         ink = pages.margins(pages.line_ink(inks, rng, 68, 0.2, touching), rng, 68, 1, 1)
         reading, = predict.predict_images([pictures.to_image(1 - 0.9 * ink)], model)
-        assert reading.parted == touching and len(reading.digits) == 2
-        assert reading.probability <= (reader.PARTED if touching else 1)
+        assert reading.suspect == touching and len(reading.digits) == 2
+        assert reading.probability <= (reader.SUSPECT if touching else 1)
 
 
 @pytest.mark.parametrize("differ, between, teeth", [
@@ -367,3 +367,27 @@ def test_a_comb_s_teeth_are_alike_and_ones_by_hand_are_not(differ, between, teet
     label, box = segments.components(mask)
     thin = segments.sizes(box)[:, 0] == 3
     assert forms.are_teeth(label, box).tolist() == (thin & teeth).tolist()
+
+
+@pytest.mark.parametrize("sign, x, y", [
+    ("minus", -0.5, 0.5), ("minus", 1.15, 0.5), ("point", 1.1, 0.95), ("colon", 1.1, 0.5),
+    ("speck", 1.1, 0.5), ("rule", 1, 1.3)])
+def test_signs_in_a_line_make_it_unsure_and_specks_and_what_is_under_it_do_not(
+        model, some, sign, x, y):
+    """Of two digits 96 pixels high; x, y: where the sign's middle is, in their heights."""
+    inks = [tight(pictures.enlarge(some[i], 96)) for i in (3, 4)]
+    ink = np.zeros((320, 520), dtype=np.float32)
+    for n, each in enumerate(inks):
+        left = 150 + 150 * n
+        ink[100:100 + each.shape[0], left:left + each.shape[1]] = each
+    middle = int(150 + 100 * x), int(100 + 96 * y)
+    wide, high = {"minus": (44, 10), "point": (16, 16), "colon": (16, 60), "speck": (4, 4),
+                  "rule": (320, 6)}[sign]
+    box = ink[middle[1] - high // 2:middle[1] + high // 2, middle[0] - wide // 2:middle[0] + wide // 2]
+    box[:] = 1
+    if sign == "colon":
+        box[20:40] = 0
+    reading, = predict.predict_images([pictures.to_image(1 - 0.9 * ink)], model)
+    assert len(reading.digits) == 2
+    assert reading.suspect == (sign in ("minus", "point", "colon"))
+    assert not reading.suspect or reading.probability < output.SURE

@@ -249,7 +249,7 @@ def test_a_name_is_shown_on_one_line(capsys, tmp_path, monkeypatch, seven, netwo
     assert lines([picture, picture, "--save", tmp_path / f"{name}seen.png"], 0) == (2, 0)
     assert lines([picture, "--save", picture], 2) == (0, 1)
     assert lines([picture, bad, "--label", "7"], 1) == (1, 1)
-    assert lines([picture, "--save", tmp_path / f"seen.{name}"], 1) == (1, 1)
+    assert lines([picture, "--save", tmp_path / f"seen.{name}"], 2) == (0, 1)
     assert lines([picture, "--checkpoint", tmp_path / f"{name}.pth"], 1) == (0, 1)
     assert lines([f"--{name}"], 2) == (0, 1)
     assert predict.main([str(picture), "--json", "--checkpoint", str(network)]) == 0
