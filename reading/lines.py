@@ -6,7 +6,7 @@ import numpy as np
 
 from reading.segments import components, sizes, weighted_median
 
-SPECK = 0.15  # of a digit's height: what is smaller is no sign
+SPECK = 0.12  # of a digit's height: what is smaller is no sign
 
 
 def order_lines(box):
@@ -39,8 +39,10 @@ def has_signs(box, lines, mask):
         height = np.median(sizes(ours).max(axis=1))
         within = (y > top.min()) & (y < bottom.max() + 0.1 * height)
         near = (x > left.min() - height) & (x < right.max() + height)
-        above = ((x[:, None] > left) & (x[:, None] < right)).any(axis=1)  # or under a digit, or it
-        if (within & near & ~above & (SPECK * height < size) & (size < 1.2 * height)).any():
+        speck = SPECK * height
+        above = (x[:, None] > left - speck / 2) & (x[:, None] < right + speck / 2)  # or under, or it
+        signs = within & near & ~above.any(axis=1) & (size > speck) & (size < 1.2 * height)
+        if signs.any():
             return True
     return False
 

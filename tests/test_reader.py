@@ -374,13 +374,13 @@ def test_a_comb_s_teeth_are_alike_and_ones_by_hand_are_not(differ, between, teet
     ("speck", 1.1, 0.5), ("rule", 1, 1.3)])
 def test_signs_in_a_line_make_it_unsure_and_specks_and_what_is_under_it_do_not(
         model, some, sign, x, y):
-    """Of two digits 96 pixels high; x, y: where the sign's middle is, in their heights."""
+    """x, y: where the sign's middle is, in heights of the two digits."""
     inks = [tight(pictures.enlarge(some[i], 96)) for i in (3, 4)]
     ink = np.zeros((320, 520), dtype=np.float32)
     for n, each in enumerate(inks):
         left = 150 + 150 * n
         ink[100:100 + each.shape[0], left:left + each.shape[1]] = each
-    middle = int(150 + 100 * x), int(100 + 96 * y)
+    middle = int(150 + 100 * x), int(100 + len(inks[0]) * y)
     wide, high = {"minus": (44, 10), "point": (16, 16), "colon": (16, 60), "speck": (4, 4),
                   "rule": (320, 6)}[sign]
     box = ink[middle[1] - high // 2:middle[1] + high // 2, middle[0] - wide // 2:middle[0] + wide // 2]
