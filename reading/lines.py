@@ -40,7 +40,8 @@ def has_signs(box, lines, mask):
         within = (y > top.min()) & (y < bottom.max() + 0.1 * height)
         near = (x > left.min() - height) & (x < right.max() + height)
         speck = SPECK * height
-        above = (x[:, None] > left - speck / 2) & (x[:, None] < right + speck / 2)  # or under, or it
+        # over or under a digit, or part of it
+        above = (x[:, None] > left - speck / 2) & (x[:, None] < right + speck / 2)
         signs = within & near & ~above.any(axis=1) & (size > speck) & (size < 1.2 * height)
         if signs.any():
             return True
