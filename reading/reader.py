@@ -72,10 +72,10 @@ def begin(image, invert=None):
 
     So the first views of many pictures can be judged together. views: list of uint8 (28, 28).
     """
-    full = min(max(image.size), FINE)
-    found = find_hypotheses(to_array(image, COARSE), invert, shares_of(full))
-    first = next(found, None)
-    return (first[2], itertools.chain([first], found)) if first else ([], iter(()))
+    coarse = to_array(image, COARSE)
+    found = find_hypotheses(coarse, invert, shares_of(min(max(image.size), FINE)))
+    first = list(itertools.islice(found, 1))
+    return first[0][2] if first else [], (coarse, itertools.chain(first, found))
 
 
 def read_picture(image, judge, invert=None, begun=None):
@@ -124,13 +124,13 @@ def shares_of(full):
     return SHARES if full > CUT_OUT else (1.0, 0.5, 0.25)
 
 
-def read_upright(see, full, judge, invert, hypotheses=None):
+def read_upright(see, full, judge, invert, begun=None):
     """Return the Reading of a picture as it stands, or None.
 
     see(size) is the picture with at most `size` pixels on its long side, float (H, W, C); full is
-    the most that make sense; hypotheses: of begin().
+    the most that make sense; begun: of begin().
     """
-    coarse = see(COARSE)
+    coarse, hypotheses = begun or (see(COARSE), None)
     hypotheses = hypotheses or find_hypotheses(coarse, invert, shares_of(full))
     best = read_hypotheses(hypotheses, judge)
     height = digit_height(best, coarse.shape[:2]) if best is not None else 0
