@@ -5,7 +5,7 @@
 LeNet-5 was made to read whole numbers, and its paper finds their digits by heuristic
 over-segmentation (LeCun et al. 1998, sections V to VII): cut the ink into segments, let the network
 judge every group of neighbours that could be one digit, and take the cheapest way to account for
-all of them. Several hypotheses of what is ink are tried; the one that explains most of it is kept.
+all of them. Several hypotheses of what is ink are tried, and posterior.py weighs what they say.
 Nothing here knows a network: judge takes a list of views, uint8 (28, 28), and returns their
 probabilities, float (N, 10).
 """
@@ -13,7 +13,6 @@ probabilities, float (N, 10).
 import functools
 import itertools
 import math
-from typing import NamedTuple
 
 import numpy as np
 
@@ -22,6 +21,8 @@ from reading.candidates import choose, find_candidates
 from reading.image import NoDigit, to_array
 from reading.lines import has_signs, order_lines
 from reading.normalize import stretch
+from reading.posterior import (
+    Digit, Reading, believed, combine, completeness, explained, rate, write)
 from reading.segments import CUT_OUT, doubt_of, join, sizes
 
 COARSE = 256  # pixels on the long side at first: strokes shaded with a pencil close up
@@ -32,39 +33,11 @@ TALL = 72  # then they are about this tall,
 MANY_VIEWS = 900  # of a hypothesis: more are a chart, print or noise
 AROUND = 5  # and looked for as far as this from those found so far, in heights of a digit
 
-CLEAR = 0.9  # share of the ink explained, and least probability of a digit, that end the search
+CLEAR = 0.9  # share of the ink: readings that explain as much end the search
+BEYOND_DOUBT = 0.01  # when those that say one text are as unlikely to be wrong all together
 GOOD = 0.75  # of a score: then large digits are not looked at closer, which costs ten times as much
-ENOUGH = 0.75  # share of the ink explained: a speck is left out of most pictures
 POOR = 0.4  # of a score: then what is lighter than the paper, or darker, may be the ink instead
 LEAST = 0.2  # of a score: digits in noise and empty pages explain hardly any ink
-SUSPECT = 0.7  # how far digits are believed that are parts of one segment, or among signs
-MANY_DIGITS = 0.15  # what more digits cost a reading, as a share of the ink
-
-
-class Digit(NamedTuple):
-    """One digit that was found."""
-
-    digit: int  # 0..9
-    probability: float  # 0..1
-    probabilities: np.ndarray  # float (10,)
-    box: tuple  # left, top, right, bottom in 0..1 of the picture's sides
-    line: int  # counted from 0
-    view: np.ndarray  # uint8 (28, 28), what the network saw
-    mass: float  # of its ink, in pixels of full ink
-
-
-class Reading(NamedTuple):
-    """What was read in a picture."""
-
-    digits: list  # of Digit, in reading order
-    text: str  # all digits, lines separated by newlines
-    probability: float  # that the text is all that is written, 0..1
-    inverted: bool  # is the ink darker than its paper?
-    hypothesis: str  # how the picture was binarized, in words
-    pages: int = 1  # of the file, of which the first was read
-    score: float = 1.0  # see rate()
-    doubt: float = 0.0  # see segments.doubt_of()
-    suspect: bool = False  # are the digits parts of one segment, as of a letter, or among signs?
 
 
 def begin(image, invert=None):
@@ -206,21 +179,28 @@ def find_hypotheses(array, invert, *options):
 
 
 def read_hypotheses(hypotheses, judge):
-    """Return the best Reading of find_hypotheses(), up to the first clear one, or None."""
-    best, why = None, None
+    """Return what find_hypotheses() say together, up to where a text is beyond doubt, or None."""
+    readings, written, doubts = [], [], {}
     for hypothesis, candidates, views in hypotheses:
         probabilities = judge(views)
         if len(views) > len(candidates.views):
             probabilities = (probabilities[:-1] + probabilities[-1:]) / 2
         chosen = choose(candidates, probabilities)
-        reading = chosen and make_reading(hypothesis, candidates, probabilities, chosen)
-        if reading and (best is None or reading.score > best.score + 0.05):
-            best = reading
-            segments = [each for i in chosen for each in candidates.groups[i]]
-            why = hypothesis, candidates.segments, segments
-        if is_clear(best):
-            break
-    return best and best._replace(doubt=doubt_of(*why))
+        if not chosen:
+            continue
+        reading = make_reading(hypothesis, candidates, probabilities, chosen)
+        segments = [each for i in chosen for each in candidates.groups[i]]
+        readings.append(reading)
+        written.append((hypothesis, candidates.segments, segments))
+        if explained(reading) >= CLEAR:
+            least = min(digit.probability for digit in reading.digits)
+            doubts[reading.text] = doubts.get(reading.text, 1.0) * (1 - least)
+            if doubts[reading.text] <= BEYOND_DOUBT:
+                break
+    if not readings:
+        return None
+    best, reading = combine(readings)
+    return reading._replace(doubt=doubt_of(*written[best]))
 
 
 def make_reading(hypothesis, candidates, probabilities, chosen):
@@ -239,46 +219,10 @@ def make_reading(hypothesis, candidates, probabilities, chosen):
                           for edge, side in zip(box[i], (wide, high, wide, high)))
             digits.append(Digit(int(p.argmax()), float(p.max()), p, place, n,
                                 candidates.views[chosen[i]], weight))
-    text = "\n".join("".join(str(digit.digit) for digit in digits if digit.line == n)
-                     for n in range(len(lines)))
     origins = {origin for i in chosen for origin in segments.origin[list(candidates.groups[i])]}
     suspect = len(origins) == 1 < len(chosen) or has_signs(box, lines, hypothesis.mask)
-    return Reading(digits, text, 0.0, hypothesis.inverted, hypothesis.name, suspect=suspect,
-                   score=rate(digits, candidates.ink))
-
-
-def rate(digits, ink):
-    """Return how good a reading is: the share of the ink that sure digits explain.
-
-    Less a little for many digits: of two readings that explain the same ink, the one with fewer
-    digits is right, most likely.
-    """
-    explained = sum(digit.mass * digit.probability for digit in digits)
-    return explained / max(ink, 1e-9) - price_of_many(digits)
-
-
-def price_of_many(digits):
-    return MANY_DIGITS * math.log(min(len(digits), 3))
-
-
-def is_clear(reading):
-    """Say whether a reading is so good that no other hypothesis is needed."""
-    return (reading is not None and reading.score + price_of_many(reading.digits) >= CLEAR
-            and min(digit.probability for digit in reading.digits) > CLEAR)
-
-
-def believed(reading):
-    """Return what is left of a reading's score if its doubt is taken from it."""
-    return reading.score - reading.doubt
-
-
-def completeness(reading):
-    """Return how far a reading's digits are all that is written, 0..1.
-
-    It is less if other ink is left out, if it is doubtful that they are written, or if suspect.
-    """
-    explained = min(max((believed(reading) + price_of_many(reading.digits)) / ENOUGH, 0), 1)
-    return SUSPECT * explained if reading.suspect else explained
+    return Reading(digits, write(digits), 0.0, hypothesis.inverted, hypothesis.name,
+                   suspect=suspect, score=rate(digits, candidates.ink))
 
 
 def digit_height(reading, shape):

@@ -11,7 +11,7 @@ import make_figures as figures
 import make_film
 import utils
 from figures import plots, readings, window
-from reading.reader import Digit, Reading
+from reading.posterior import Digit, Reading
 import train
 from model import LeNet5
 from training import runs

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageOps
 from reading import binarize, image as picture
 import predict
 from reading.normalize import normalize_digit, stroke_width
-from reading.reader import Reading
+from reading.posterior import Reading
 
 
 def encodings(image):

@@ -43,7 +43,7 @@ def test_digits_of_a_line_touch_if_they_are_told_to(touching):
 
 def test_the_score_tells_right_refused_and_misled_apart():
     from reading.image import NoDigit
-    from reading.reader import Reading
+    from reading.posterior import Reading
 
     def reading(text, probability):
         return Reading([], text, probability, False, "")

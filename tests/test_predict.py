@@ -22,7 +22,8 @@ from model import LeNet5
 from reading import batches
 from reading.image import PictureError
 from training.data import read_mnist
-from reading.reader import Reading, most_prominent
+from reading.posterior import Reading
+from reading.reader import most_prominent
 
 
 def accuracy(model, images, labels):

@@ -10,10 +10,11 @@ import pictures
 import pytest
 from PIL import Image, ImageOps
 
-from reading import candidates, forms, lines, output, reader, segments
+from reading import candidates, forms, lines, output, posterior, reader, segments
 import predict
 from reading.binarize import Hypothesis
 from reading.image import PictureError
+from reading.posterior import Digit, Reading, combine
 from strokes import tight
 
 
@@ -353,7 +354,7 @@ def test_digits_that_are_parts_of_one_stroke_are_believed_less(model, some):
         ink = pages.margins(pages.line_ink(inks, rng, 68, 0.2, touching), rng, 68, 1, 1)
         reading, = predict.predict_images([pictures.to_image(1 - 0.9 * ink)], model)
         assert reading.suspect == touching and len(reading.digits) == 2
-        assert reading.probability <= (reader.SUSPECT if touching else 1)
+        assert reading.probability <= (posterior.SUSPECT if touching else 1)
 
 
 @pytest.mark.parametrize("differ, between, teeth", [
@@ -391,3 +392,40 @@ def test_signs_in_a_line_make_it_unsure_and_specks_and_what_is_under_it_do_not(
     assert len(reading.digits) == 2
     assert reading.suspect == (sign in ("minus", "point", "colon"))
     assert not reading.suspect or reading.probability < output.SURE
+
+
+def say(text, score, sure=0.96, apart=0.2):
+    """Return a Reading of digits side by side, of which each is so sure."""
+    digits = []
+    for i, value in enumerate(text):
+        p = np.full(10, (1 - sure) / 9)
+        p[int(value)] = sure
+        digits.append(Digit(int(value), sure, p, (i * apart, 0.1, i * apart + 0.1, 0.3), 0, None, 9))
+    return Reading(digits, text, 0.0, True, "", score=score)
+
+
+def test_looks_that_agree_outvote_one_that_is_a_little_better_and_a_rival_lowers_the_probability():
+    alone, agreed = (combine(looks)[1] for looks in (
+        [say("27", 0.8)], [say("27", 0.8), say("27", 0.78)]))
+    assert alone.text == agreed.text == "27"
+    assert [each.digits[1].probability for each in (alone, agreed)] == pytest.approx([0.96] * 2)
+    i, outvoted = combine([say("27", 0.8), say("22", 0.79), say("22", 0.78)])
+    assert (i, outvoted.text) == (1, "22")
+    first, second = outvoted.digits
+    assert first.probability == pytest.approx(0.96) and second.probability < 0.75
+    assert second.probabilities.sum() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("worse", [0.3, 0.6])
+def test_a_look_that_explains_little_counts_little(worse):
+    i, reading = combine([say("27", 0.8 - worse)] * 5 + [say("33", 0.8)])
+    assert (i, reading.text) == (5, "33")
+    assert [digit.probability for digit in reading.digits] == pytest.approx([0.96] * 2, abs=0.02)
+
+
+def test_a_digit_that_the_others_do_not_see_is_unlikely():
+    _, reading = combine([say("27", 0.8), say("27", 0.8), say("2", 0.8)])
+    assert reading.text == "27"
+    assert [digit.probability for digit in reading.digits] == pytest.approx([0.96, 0.64])
+    _, reading = combine([say("27", 0.8), say("27", 0.8), say("27", 0.8, apart=0.6)])  # elsewhere
+    assert [digit.probability for digit in reading.digits] == pytest.approx([0.96, 0.64])
