@@ -24,11 +24,7 @@ SMALLEST = 6  # pixels: no digit that is smaller can be read
 SKIP = 2.0  # nats, what it costs to leave out a segment as heavy as the others
 SURE = 0.9  # probability of a digit
 TWO = 1.5  # nats, what it costs to join what is two digits, most likely
-CUT = 0.05  # nats, what it costs to cut a segment,
-REST = 0.5  # and to leave out a part of it, drawn in one go with the rest
-EACH = 0.3  # nats, what a digit costs beyond the network's doubt, so that fewer are better
-# how wide 95 % of MNIST's digits are at most, 0 to 9, in units of their height
-WIDEST = 1.25, 0.8, 1.35, 1.1, 1.1, 1.45, 1.0, 1.1, 1.0, 0.9
+EACH = 0.5  # nats, what a digit costs beyond the network's doubt, so that fewer are better
 FAINT = 0.6, 0.3  # what fainter ink counts, and the most that it counts, as a share of the ink
 
 Candidates = namedtuple("Candidates", "groups boxes views segments ink")
@@ -62,8 +58,7 @@ def find_candidates(hypothesis):
 def fainter_ink(hypothesis, segments):
     """Return how many pixels are too faint to be ink here and yet may be.
 
-    These are what has a digit's size, since a digit may be written with less pressure than the
-    others, and what a thin segment is but a torn part of, since that may be a box's line.
+    These are what has a digit's size: a digit may be written with less pressure than the others.
     """
     faint = hypothesis.ink > list(THRESHOLDS.values())[1] * hypothesis.level
     if hypothesis.lines is not None:
@@ -75,11 +70,6 @@ def fainter_ink(hypothesis, segments):
     counts = (size > 0.6 * segments.height) & (size < 1.6 * segments.height)
     counts = np.append(False, counts)
     counts[np.unique(label[hypothesis.mask])] = False
-    sides = sizes(segments.box)
-    thin = sides.max(axis=1) > 5 * sides.min(axis=1)
-    for i in np.flatnonzero(thin & (sides.max(axis=1) > 0.4 * segments.height)):
-        here = label[segments.label == i + 1].max(initial=0)
-        counts[here] |= here > 0 and sizes(box[here - 1:here]).sum() > 1.3 * sides[i].sum()
     left_out = np.count_nonzero(counts[label] & ~hypothesis.mask)
     return min(FAINT[0] * left_out, FAINT[1] * float(segments.mass.sum()))
 
@@ -168,34 +158,15 @@ def view_group(hypothesis, segments, group, box):
 # -------------------------------------------------------------------------------------------------
 # The choice
 
-def joint_cost(group, box, sure, parts, height):
+def joint_cost(group, sure, parts):
     """Return what it costs, in nats, to take these segments for one digit.
 
-    parts: [(box, origin)] of all segments; sure: {origin: box} of the connected segments that the
-    network is sure of by themselves. Of these, two that stand side by side are two digits, most
-    likely, and so are two of full height, side by side or one above the other.
+    parts: [origin] of all segments; sure: {origin: box} of the connected segments that the network
+    is sure of by themselves. Of these, two that stand side by side are two digits, most likely.
     """
-    connected = {}
-    for part, origin in (parts[i] for i in group):
-        connected[origin] = join((connected.get(origin, part), part))
-    if len(connected) == 1:
-        return 0.0
-    wide, high = box[2] - box[0], box[3] - box[1]
-    large = max(high, wide) > 1.5 * height
-    full = sum(bottom - top > 0.8 * high
-               or (large and max(right - left, bottom - top) > 0.8 * height)
-               for left, top, right, bottom in connected.values())
-    digits = sorted(sure[origin] for origin in connected if origin in sure)
-    return TWO * (full > 1 or any(2 * (a[2] - b[0]) < min(a[2] - a[0], b[2] - b[0])
-                                  for a, b in itertools.pairwise(digits)))  # side by side
-
-
-def shape_cost(box, height, digit):
-    """Return what a digit's shape costs, in nats: its size beside that height, and its width."""
-    wide, high = box[2] - box[0], box[3] - box[1]
-    size = max(wide, high) / height
-    return (6 * max(0, 0.55 - size) + 3 * max(0, size - 1.8)
-            + 4 * max(0, wide / high - WIDEST[digit]))
+    digits = sorted(sure[origin] for origin in {parts[i] for i in group} if origin in sure)
+    return TWO * any(2 * (a[2] - b[0]) < min(a[2] - a[0], b[2] - b[0])
+                     for a, b in itertools.pairwise(digits))
 
 
 def find_costs(candidates, probabilities):
@@ -204,24 +175,20 @@ def find_costs(candidates, probabilities):
     The larger or heavier a segment, the dearer it is to leave out; smudges and edges are cheap.
     """
     segments, sure = candidates.segments, {}
-    parts = list(zip(segments.box.tolist(), segments.origin.tolist()))
+    parts = segments.origin.tolist()
     whole = np.bincount(segments.origin)
     for group, box, p in zip(candidates.groups, candidates.boxes.tolist(), probabilities.max(1)):
-        origins = {parts[i][1] for i in group}
-        if p > SURE and len(origins) == 1 and len(group) == whole[parts[group[0]][1]]:
-            sure[parts[group[0]][1]] = box
+        origin = parts[group[0]]
+        if p > SURE and len(group) == whole[origin] and {parts[i] for i in group} == {origin}:
+            sure[origin] = box
     worth = np.minimum(segments.worth / weighted_median(segments.worth, segments.mass), 1)
     each = worth.tolist()
     costs = [-math.log(max(p, 1e-6)) + EACH + 1 - max(each[i] for i in group)
-             + shape_cost(box, segments.height, digit)
-             + joint_cost(group, box, sure, parts, segments.height)
-             + CUT * (whole[list({parts[i][1] for i in group})].sum() > len(group))
-             for group, box, p, digit in zip(
-                 candidates.groups, candidates.boxes.tolist(), probabilities.max(axis=1).tolist(),
-                 probabilities.argmax(axis=1).tolist())]
+             + joint_cost(group, sure, parts)
+             for group, p in zip(candidates.groups, probabilities.max(axis=1).tolist())]
     heavy = np.maximum(segments.mass / weighted_median(segments.mass, segments.mass),
                        sizes(segments.box).max(axis=1) / segments.height)
-    skip = worth * SKIP * np.minimum(1.5, heavy) + 0.05 + REST * (whole[segments.origin] > 1)
+    skip = worth * SKIP * np.minimum(1.5, heavy) + 0.05
     return costs, skip.tolist()
 
 

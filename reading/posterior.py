@@ -17,7 +17,7 @@ TEMPERATURE = 0.05  # of a score: as much less makes a hypothesis less likely by
 SAME = 0.3  # intersection over union of two boxes that hold one digit
 ENOUGH = 0.75  # share of the ink explained: a speck is left out of most pictures
 SUSPECT = 0.7  # how far digits are believed that are parts of one segment, or among signs
-MANY_DIGITS = 0.15  # what more digits cost a reading, as a share of the ink
+MANY_DIGITS = 0.2  # what more digits cost a reading, as a share of the ink
 
 
 class Digit(NamedTuple):

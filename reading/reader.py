@@ -206,9 +206,7 @@ def read_hypotheses(hypotheses, judge):
 def make_reading(hypothesis, candidates, probabilities, chosen):
     """Return the Reading of a hypothesis with the chosen groups, its doubt left open."""
     segments, box = candidates.segments, candidates.boxes[chosen]
-    mass = np.array([segments.mass[list(candidates.groups[i])].sum() for i in chosen])
-    lines = [line for line in order_lines(box)  # a light one by itself is a speck
-             if len(line) > 1 or len(mass) < 4 or mass[line[0]] > 0.35 * np.median(mass)]
+    lines = order_lines(box)
     high, wide = hypothesis.mask.shape
     digits = []
     for n, line in enumerate(lines):

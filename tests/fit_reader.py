@@ -1,0 +1,138 @@
+"""Fit the reader's weights on pictures by many hands, leaving hands out.
+
+    python tests/fit_reader.py FOLDER ...    each with labels.csv: file, label, hand
+
+A picture without a label (or a column of labels) shows no digit. Every weight is tried at the
+values below, the others as they are, by the log loss of the printed probability; the best value is
+printed, and what it would be without each sixth of the hands: read with the weights that the
+others choose, the held-out pictures show what fitting is worth.
+"""
+
+import csv
+import hashlib
+import itertools
+import sys
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import predict  # noqa: E402
+from reading import candidates, posterior, reader  # noqa: E402
+from reading.image import PictureError, open_picture  # noqa: E402
+from reading.output import SURE  # noqa: E402
+
+FOLDS = 6
+WEIGHTS = {
+    (candidates, "EACH"): (0.3, 0.4, 0.5, 0.6),
+    (candidates, "SKIP"): (1.5, 2.0, 2.5),
+    (candidates, "TWO"): (0.75, 1.5, 2.25),
+    (posterior, "TEMPERATURE"): (0.03, 0.05, 0.08),
+    (posterior, "MANY_DIGITS"): (0.1, 0.15, 0.2),
+    (posterior, "ENOUGH"): (0.65, 0.75, 0.85),
+    (posterior, "SUSPECT"): (0.5, 0.7, 1.0),
+    (reader, "CLEAR"): (0.85, 0.9, 0.95),
+    (reader, "BEYOND_DOUBT"): (0.003, 0.01, 0.03),
+}
+
+
+def remember(judge):
+    """Make the reader find hypotheses, and ask judge, once for all settings.
+
+    Returns the judge and a function that forgets a picture.
+    """
+    found, judged, arrays = {}, {}, {}
+    find_hypotheses, to_array = reader.find_hypotheses, reader.to_array
+
+    def find_again(array, *options):
+        key = hashlib.md5(array.tobytes()).digest(), array.shape, options
+        whole = found[key] if key in found else find_hypotheses(array, *options)
+        found[key], again = itertools.tee(whole)
+        return again
+
+    def judge_again(views):
+        if id(views) not in judged:  # found keeps them, so no other list has this id
+            judged[id(views)] = judge(views)
+        return judged[id(views)]
+
+    def to_array_again(image, size):
+        if size not in arrays:
+            arrays[size] = to_array(image, size)
+        return arrays[size]
+
+    reader.find_hypotheses, reader.to_array = find_again, to_array_again
+    return judge_again, lambda: [memo.clear() for memo in (found, judged, arrays)]
+
+
+def pictures(folders):
+    """Yield (path, its digits or "", folder, hand) of all pictures in folders."""
+    for folder in map(Path, folders):
+        with open(folder / "labels.csv", newline="", encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                label = "".join(filter(str.isdigit, row.get("label") or ""))
+                yield folder / row["file"], label, folder.name, (folder.name, row["hand"])
+
+
+def read_all(folders, settings):
+    """Return (rows, hands, p, right): p, right, float and bool (settings, pictures)."""
+    model = predict.load_model(None, None, "cpu")
+    judge, forget = remember(lambda views: predict.read_views(model, views))
+    rows, p, right = list(pictures(folders)), [], []
+    for path, label, _, _ in rows:
+        image, each = open_picture(path), []
+        for setting in settings:
+            for (module, name), value in setting.items():
+                setattr(module, name, value)
+            try:
+                reading = reader.read_picture(image, judge)
+                text = "".join(filter(str.isdigit, reading.text))
+                each.append((reading.probability, text == label))
+            except PictureError:
+                each.append((0.0, False))
+        forget()
+        p.append([x for x, _ in each])
+        right.append([x for _, x in each])
+    return rows, np.array(p).T, np.array(right).T
+
+
+def log_loss(p, right, written):
+    """Return minus the log probability of what is the case, float (settings, pictures).
+
+    What was not said gets a tenth of the rest: if digits are written, that is, else all of it.
+    """
+    return -np.log(np.where(right, p, np.where(written, 0.1, 1) * (1 - p)).clip(0.001))
+
+
+def report(name, rows, p, right):
+    """Print how many of each folder's pictures are right, wrong and sure, right and sure."""
+    for folder in dict.fromkeys(row[2] for row in rows):
+        ours = np.array([row[2] == folder for row in rows])
+        good, sure = right[ours], p[ours] >= SURE
+        print(f"{name:28s} {folder:10s} {ours.sum():4d}  right {100 * good.mean():6.2f} %  wrong and "
+              f"sure {(sure & ~good).sum():3d}  right and sure {100 * (sure & good).mean():5.1f} %")
+
+
+def main(folders):
+    today = {key: getattr(*key) for key in WEIGHTS}
+    settings = [today] + [today | {key: value} for key, values in WEIGHTS.items()
+                          for value in values if value != today[key]]
+    rows, p, right = read_all(folders, settings)
+    hands = sorted({row[3] for row in rows})
+    fold = np.array([hands.index(row[3]) % FOLDS for row in rows])
+    report("as they are", rows, p[0], right[0])
+    loss = log_loss(p, right, np.array([row[1] != "" for row in rows]))
+    for (module, name), values in WEIGHTS.items():
+        at = {value: 0 if value == today[module, name]
+              else settings.index(today | {(module, name): value}) for value in values}
+        best = min(at, key=lambda value: loss[at[value]].mean())
+        chosen = [min(at, key=lambda value: loss[at[value], fold != k].mean())
+                  for k in range(FOLDS)]
+        tried = "  ".join(f"{value:g}: {loss[i].mean():.4f}" for value, i in at.items())
+        held_out = loss[[at[chosen[k]] for k in fold], np.arange(len(rows))].mean()
+        print(f"{name:12s} {tried}  best {best:g}; without a sixth of the hands "
+              f"{', '.join(f'{value:g}' for value in chosen)}: {held_out:.4f} on it")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
