@@ -231,12 +231,12 @@ def draw_stage(ax, x, shape):
     return width, f"{depth}"
 
 
-def plot_readings(pictures, readings, titles, mains):
+def plot_readings(pictures, readings, titles, mains, note=""):
     """Return a Figure: each picture with its digits boxed, what the network saw, what it said.
 
     pictures: float arrays (H, W, C), or None for one that could not be opened; readings: the
     Reading of each, or None, with what kept it from one as its title; mains: the most prominent
-    Digit of each.
+    Digit of each; note: what is said below a picture that is alone.
     """
     from matplotlib.figure import Figure
 
@@ -260,8 +260,8 @@ def plot_readings(pictures, readings, titles, mains):
     if columns > 1:
         figure.suptitle("picture with its digits, what the network sees, the probabilities of the "
                         "most prominent digit", fontsize=10)
-    elif readings[0] is not None:
-        figure.supxlabel(f"taken for ink: {readings[0].hypothesis}", fontsize=8, color=INK)
+    else:
+        figure.supxlabel(note, fontsize=8, color=INK)
     return figure
 
 
@@ -282,7 +282,7 @@ def draw_reading(axes, array, reading, title, main, alone):
         seen.set_title("what the network sees", fontsize=10)
 
 
-def plot_number(array, reading, title, most=60):
+def plot_number(array, reading, title, note="", most=60):
     """Return a Figure: a picture with a box round each digit, and what the network saw of each."""
     from matplotlib.figure import Figure
 
@@ -300,7 +300,7 @@ def plot_number(array, reading, title, most=60):
     more = f" (the first {most} of {len(reading.digits)})" if len(reading.digits) > most else ""
     lower.suptitle(f"what the network sees of each digit and how sure it is{more}; in orange: not "
                    "quite sure", fontsize=10)
-    lower.supxlabel(f"taken for ink: {reading.hypothesis}", fontsize=8, color=INK)
+    lower.supxlabel(note, fontsize=8, color=INK)
     for cell, digit in zip_longest(lower.subplots(rows, columns, squeeze=False).flat, digits):
         cell.axis("off")
         if digit is not None:

@@ -6,7 +6,7 @@ import torch
 import utils
 from figures import layers, plots
 from reading.image import to_array
-from reading.output import say, told
+from reading.output import account, say, told
 from reading.reader import most_prominent
 
 MOST = 60  # pictures in a figure
@@ -22,9 +22,10 @@ def plot(pairs, model=None):
         return explain(*arrays, pairs[0][1], model)
     readings, titles = zip(*(told(reading) for _, reading in pairs))
     if len(pairs) == 1 and readings[0] is not None and len(readings[0].digits) > 1:
-        return plots.plot_number(*arrays, *readings, *titles)
+        return plots.plot_number(*arrays, *readings, *titles, account(*readings))
     mains = [None if reading is None else most_prominent(reading.digits) for reading in readings]
-    return plots.plot_readings(arrays, readings, titles, mains)
+    note = account(readings[0]) if len(pairs) == 1 and readings[0] is not None else ""
+    return plots.plot_readings(arrays, readings, titles, mains, note)
 
 
 def plot_random(images, labels, probabilities):
@@ -50,7 +51,7 @@ def explain(array, reading, model):
     if len(reading.digits) > 1:
         heading = f"The most prominent digit of {say(reading)} on its way through every layer"
     if np.abs(probabilities - main.probabilities).max() > 0.001:
-        heading = f"One of two views of the picture; the mean of both is read as {say(reading)}"
+        heading = f"One of several looks at the picture; their mean is read as {say(reading)}"
     steps = {name: kind for name, _, kind, _ in plots.trace_stages(model)}
     return layers.plot_layers(array, main.box, activations, probabilities, heading,
                               steps)

@@ -43,6 +43,7 @@ class Reading(NamedTuple):
     pages: int = 1  # of the file, of which the first was read
     score: float = 1.0  # see rate()
     doubt: float = 0.0  # see segments.doubt_of()
+    rivals: tuple = ()  # (text, share) of what other looks say, the likeliest first, share 0..1
     suspect: bool = False  # are the digits parts of one segment, as of a letter, or among signs?
 
 
@@ -106,7 +107,10 @@ def combine(readings):
                for reading, weight in zip(readings, weights))
     digits = [digit._replace(digit=int(p.argmax()), probability=float(p.max()), probabilities=p)
               for digit, p in zip(ours, mean)]
-    return best, readings[best]._replace(digits=digits, text=write(digits))
+    said = write(digits)
+    rivals = sorted(((each, float(share)) for each, share in votes.items() if each != said),
+                    key=lambda rival: -rival[1])
+    return best, readings[best]._replace(digits=digits, text=said, rivals=tuple(rivals[:3]))
 
 
 def at_places(ours, theirs):

@@ -429,3 +429,10 @@ def test_a_digit_that_the_others_do_not_see_is_unlikely():
     assert [digit.probability for digit in reading.digits] == pytest.approx([0.96, 0.64])
     _, reading = combine([say("27", 0.8), say("27", 0.8), say("27", 0.8, apart=0.6)])  # elsewhere
     assert [digit.probability for digit in reading.digits] == pytest.approx([0.96, 0.64])
+
+
+def test_the_account_names_what_other_looks_say():
+    _, reading = combine([say("27", 0.8), say("22", 0.79), say("2", 0.1)])
+    said = output.account(reading)
+    assert "22 (" in said and "2 (0 %)" not in said and "explain" in said
+    assert "other looks" not in output.account(combine([say("27", 0.8)])[1])
