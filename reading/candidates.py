@@ -24,6 +24,7 @@ SMALLEST = 6  # pixels: no digit that is smaller can be read
 SKIP = 2.0  # nats, what it costs to leave out a segment as heavy as the others
 SURE = 0.9  # probability of a digit
 TWO = 1.5  # nats, what it costs to join what is two digits, most likely
+LEAST, BLOT = 0.55, 6.0  # of a digit's height: what is smaller is a blot; nats for all of it
 EACH = 0.5  # nats, what a digit costs beyond the network's doubt, so that fewer are better
 FAINT = 0.6, 0.3  # what fainter ink counts, and the most that it counts, as a share of the ink
 
@@ -183,9 +184,11 @@ def find_costs(candidates, probabilities):
             sure[origin] = box
     worth = np.minimum(segments.worth / weighted_median(segments.worth, segments.mass), 1)
     each = worth.tolist()
+    blot = BLOT * np.maximum(LEAST - sizes(candidates.boxes).max(axis=1) / segments.height, 0)
     costs = [-math.log(max(p, 1e-6)) + EACH + 1 - max(each[i] for i in group)
-             + joint_cost(group, sure, parts)
-             for group, p in zip(candidates.groups, probabilities.max(axis=1).tolist())]
+             + joint_cost(group, sure, parts) + small
+             for group, p, small in zip(candidates.groups, probabilities.max(axis=1).tolist(),
+                                        blot.tolist())]
     heavy = np.maximum(segments.mass / weighted_median(segments.mass, segments.mass),
                        sizes(segments.box).max(axis=1) / segments.height)
     skip = worth * SKIP * np.minimum(1.5, heavy) + 0.05

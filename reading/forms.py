@@ -6,10 +6,12 @@ ALIKE = 0.06  # of their height: how far a comb's teeth may differ; digits by ha
 
 
 def may_be_writing(label, box, mass):
-    """Return bool (N,): no flat bar, and not what is drawn round others."""
+    """Return bool (N,): no flat bar, not what spans the picture or is drawn round others."""
     width, height = (box[:, 2:] - box[:, :2]).T
     size = np.maximum(width, height)
-    keep = width <= 4 * height
+    high, wide = label.shape
+    spans = (box[:, 0] == 0) & (box[:, 2] == wide) | (box[:, 1] == 0) & (box[:, 3] == high)
+    keep = (width <= 4 * height) & ~(spans & (size > 4 * np.minimum(width, height)))
     for i in np.flatnonzero(size > 0.1 * max(label.shape)) if len(box) > 1 else ():
         margin = 0.04 * size[i]
         within = ((box[:, :2] > box[i, :2] + margin) & (box[:, 2:] < box[i, 2:] - margin)).all(1)
