@@ -8,6 +8,7 @@ printed, and what it would be without each sixth of the hands: read with the wei
 others choose, the held-out pictures show what fitting is worth.
 """
 
+import argparse
 import csv
 import hashlib
 import itertools
@@ -91,6 +92,8 @@ def read_all(folders, settings):
             except PictureError:
                 each.append((0.0, False))
         forget()
+        for (module, name), value in settings[0].items():
+            setattr(module, name, value)
         p.append([x for x, _ in each])
         right.append([x for _, x in each])
     return rows, np.array(p).T, np.array(right).T
@@ -114,6 +117,7 @@ def report(name, rows, p, right):
 
 
 def main(folders):
+    """Print what each weight's values are worth on the pictures in folders."""
     today = {key: getattr(*key) for key in WEIGHTS}
     settings = [today] + [today | {key: value} for key, values in WEIGHTS.items()
                           for value in values if value != today[key]]
@@ -135,4 +139,6 @@ def main(folders):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folders", nargs="+", metavar="FOLDER", help="pictures and labels.csv")
+    main(parser.parse_args().folders)

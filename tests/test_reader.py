@@ -3,6 +3,7 @@
 import itertools
 
 import cv2
+import fit_reader
 import numpy as np
 import nothing
 import pages
@@ -436,3 +437,18 @@ def test_the_account_names_what_other_looks_say():
     said = output.account(reading)
     assert "22 (" in said and "2 (0 %)" not in said and "explain" in said
     assert "other looks" not in output.account(combine([say("27", 0.8)])[1])
+
+
+def test_the_fit_leaves_the_weights_and_names_the_best_of_each(some, tmp_path, capsys, monkeypatch):
+    rows = ["file,label,hand"]
+    for i in range(6):
+        pictures.to_image(1 - pictures.enlarge(some[i], 96)).save(tmp_path / f"{i}.png")
+        rows.append(f"{i}.png,{i},{i}")
+    (tmp_path / "labels.csv").write_text("\n".join(rows), encoding="utf-8")
+    for name in ("find_hypotheses", "to_array"):
+        monkeypatch.setattr(reader, name, getattr(reader, name))
+    before = [getattr(*key) for key in fit_reader.WEIGHTS]
+    fit_reader.main([tmp_path])
+    assert [getattr(*key) for key in fit_reader.WEIGHTS] == before
+    said = capsys.readouterr().out
+    assert all(name in said for _, name in fit_reader.WEIGHTS) and "right 100.00 %" in said
