@@ -25,7 +25,7 @@ class Digit(NamedTuple):
 
     digit: int  # 0..9
     probability: float  # 0..1
-    probabilities: np.ndarray  # float (10,)
+    probabilities: np.ndarray  # float (10,): of one look, or after combine() the mean of all
     box: tuple  # left, top, right, bottom in 0..1 of the picture's sides
     line: int  # counted from 0
     view: np.ndarray  # uint8 (28, 28), what the network saw
@@ -66,6 +66,7 @@ def rate(digits, ink):
 
 
 def price_of_many(digits):
+    """Return what it costs a score that there are as many digits, 0 for one."""
     return MANY_DIGITS * math.log(min(len(digits), 3))
 
 

@@ -92,10 +92,10 @@ def read_all(folders, settings):
             except PictureError:
                 each.append((0.0, False))
         forget()
-        for (module, name), value in settings[0].items():
-            setattr(module, name, value)
         p.append([x for x, _ in each])
         right.append([x for _, x in each])
+    for (module, name), value in settings[0].items():
+        setattr(module, name, value)
     return rows, np.array(p).T, np.array(right).T
 
 

@@ -17,7 +17,7 @@ import torch
 
 import utils
 from reading.image import PictureError, open_file, open_picture
-from reading.reader import CLEAR, most_prominent, read_picture
+from reading.reader import most_prominent, read_picture
 from reading.sources import SUFFIXES, list_folder
 from training import data
 from utils import LeNetError
@@ -26,6 +26,7 @@ Picture = namedtuple("Picture", "path digit view")
 Picture.__doc__ = """A picture to learn from: its path, its digit 0..9, its view, uint8 (28, 28)."""
 
 SEVERAL = "seems to show several digits: only the most prominent one is learnt"
+IN_DOUBT = 0.9  # probability of a digit: less sure, the reader looks at a picture more often
 
 
 # -------------------------------------------------------------------------------------------------
@@ -37,7 +38,7 @@ def normalize(source, digit):
     source: anything that image.open_picture() takes. Raises PictureError.
     """
     image = open_picture(source)
-    for p in (1, CLEAR):  # in doubt, strokes that stand apart may be one digit; this is slow
+    for p in (1, IN_DOUBT):  # in doubt, strokes that stand apart may be one digit; this is slow
         belief = p * np.eye(10)[digit]
         digits = read_picture(image, lambda views: np.tile(belief, (len(views), 1))).digits
         if len(digits) == 1:
