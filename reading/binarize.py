@@ -15,9 +15,10 @@ import cv2
 import numpy as np
 
 from reading.image import LUMA
-from reading.normalize import quantile
+from reading.normalize import dilate, quantile
 
 PAPER_SIZE = 96  # pixels on the picture's long side when paper is estimated: it has no detail
+BESIDE = 2  # pixels of these: as near to it, ink may be a rest of the paper's own edge
 PURE_NOISE = 3.5  # standard deviations: noise by itself reaches as far, at a pixel in a thousand
 FULL = 100  # pixels: if the 0.1 % strongest are no ink, as many may be
 MIN_CONTRAST = 0.04  # of the strongest ink, 0..1: below is the noise of blank paper
@@ -26,13 +27,15 @@ SMALL = 64  # pixels: a picture as small may be full of strokes
 SHARES = 0.5, 0.25, 1.0  # of the picture's short side: how large the paper around a pixel is
 THRESHOLDS = {"half of full ink or more": 0.5, "a third or more": 0.3, "faint ink too": 0.2}
 
-Hypothesis = namedtuple("Hypothesis", "ink mask level inverted lines name noise", defaults=[0.0])
+Hypothesis = namedtuple("Hypothesis", "ink mask level inverted lines name noise step",
+                        defaults=[0.0, 0.0])
 Hypothesis.__doc__ = """One way to binarize a picture.
 
 ink: float32 (H, W), how far a pixel is from its paper, 0 paper; mask: bool (H, W), what counts as
 ink; level: float, the strength of full ink; inverted: True if ink is darker than its paper; lines:
 bool (H, W), the ruled lines that were taken out of mask, or None; name: str, in words, for people;
-noise: float, the paper's grain in the unit of level.
+noise: float, the paper's grain in the unit of level; step: float (H, W), how much nearer to ink
+paper becomes beside a pixel, in that unit, as at the edge of a shadow.
 """
 
 
@@ -46,10 +49,13 @@ def binarize(array, invert=None, shares=SHARES, length=None):
     noise = 0.0 if max(array.shape[:2]) <= SMALL else grain(array)
     found = []
     for share in shares:
-        difference, light = subtract_paper(array, share)
-        ink, inverted = find_ink(difference, invert)
+        difference, light, paper = subtract_paper(array, share)
+        ink, axis, inverted = find_ink(difference, invert)
+        paper = along_axis(paper, axis)
+        step = cv2.resize(dilate(paper, BESIDE) - paper, ink.shape[::-1])
         if inverted:
-            ink = ink / np.maximum(light, 0.4)  # in a shadow the ink's contrast is less, too
+            light = np.maximum(light, 0.4)
+            ink, step = ink / light, step / light  # in a shadow the ink's contrast is less, too
         least = max(MIN_CONTRAST, PURE_NOISE * noise)
         level = quantile(ink, 0.999)
         if level < least:  # small digits on a large page have fewer pixels than that
@@ -59,7 +65,7 @@ def binarize(array, invert=None, shares=SHARES, length=None):
         what = f"what is {'darker' if inverted else 'lighter'} than the paper within {share:.2g}"
         for how, mask in zip(THRESHOLDS, find_masks(ink / level)):
             name = f"{what} of the picture; {how}"
-            found.append(Hypothesis(ink, mask, level, inverted, None, name, noise))
+            found.append(Hypothesis(ink, mask, level, inverted, None, name, noise, step))
             yield found[-1]
     for first in range(0, len(found), len(THRESHOLDS)):
         lines = find_ruling(found[first + 1].mask, length)
@@ -71,12 +77,13 @@ def binarize(array, invert=None, shares=SHARES, length=None):
 
 
 def subtract_paper(array, share):
-    """Return (array minus the paper around each pixel, how much light falls on it, (H, W)).
+    """Return (array minus the paper around each pixel, the light on it (H, W), the paper, small).
 
     Paper is the median of a square neighbourhood whose side is `share` of the picture's short one:
     a median follows falling light, but also the edge of a hard shadow or of a sheet on a table,
     where a smooth surface can't. Right at such an edge anything between the two levels is paper.
-    The light is 1 on the lightest paper and less in a shadow. array: float (H, W, C).
+    The light is 1 on the lightest paper and less in a shadow. array: float (H, W, C), and so is
+    the paper, of PAPER_SIZE.
     """
     height, width, channels = array.shape
     scale = min(1, PAPER_SIZE / max(height, width))
@@ -89,17 +96,18 @@ def subtract_paper(array, share):
     lowest, highest = (cv2.resize(end, (width, height)).reshape(array.shape) for end in ends)
     brightness = ends[1].reshape(small.shape).mean(axis=2)
     light = brightness / max(np.quantile(brightness, 0.9, method="lower"), 1e-6)
-    paper = cv2.min(cv2.max(array, lowest), highest).reshape(array.shape)
-    return array - paper, cv2.resize(np.minimum(light, 1), (width, height))
+    nearest = cv2.min(cv2.max(array, lowest), highest).reshape(array.shape)
+    paper = paper.reshape(small.shape).astype(np.float32) / 255
+    return array - nearest, cv2.resize(np.minimum(light, 1), (width, height)), paper
 
 
 def find_ink(difference, invert=None):
-    """Return (ink, inverted): ink float (H, W), 0 paper; inverted True if ink is the darker one.
+    """Return (ink, axis, inverted): ink float (H, W), 0 paper; inverted True if it is the darker.
 
     difference, float (H, W, C), is the picture without its paper. Ink is the distance from paper
-    along the colour axis on which the strongest differences lie, so that red on green of the same
-    lightness is ink too. Which end of the axis is ink is decided by the stronger side, or by
-    invert (True: ink is the darker one).
+    along the colour axis, float (C,), on which the strongest differences lie, so that red on green
+    of the same lightness is ink too. Which end of the axis is ink is decided by the stronger side,
+    or by invert (True: ink is the darker one).
     """
     channels = difference.shape[2]
     if channels == 1:
@@ -116,7 +124,7 @@ def find_ink(difference, invert=None):
         sign = 1.0 if (darker < 0) == invert else -1.0
     else:
         sign = 1.0 if np.vdot(along, np.abs(along)) >= 0 else -1.0
-    return np.maximum(sign * along, 0), bool(sign * darker < 0)
+    return np.maximum(sign * along, 0), np.float32(sign) * axis, bool(sign * darker < 0)
 
 
 def along_axis(array, axis=None):

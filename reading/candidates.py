@@ -14,7 +14,7 @@ import numpy as np
 
 from reading.binarize import THRESHOLDS
 from reading.normalize import normalize_digit
-from reading.segments import components, edge_weight, find_segments, join, sizes, weighted_median
+from reading.segments import components, count_ink, find_segments, join, sizes, weighted_median
 
 AT_MOST = 4  # segments in one digit,
 BROKEN = 12  # or this many, if they lie in the box of as few
@@ -51,8 +51,8 @@ def find_candidates(hypothesis):
         return None
     groups, boxes = list(found), np.array(list(found.values()))
     views = [view_group(hypothesis, segments, *item) for item in zip(groups, boxes)]
-    ink = (segments.mass * edge_weight(segments.at_edge)).sum() + 0.5 * segments.bars
-    ink += short_lines(hypothesis, segments.height) + fainter_ink(hypothesis, segments)
+    ink = count_ink(segments) + short_lines(hypothesis, segments.height)
+    ink += fainter_ink(hypothesis, segments)
     return Candidates(groups, boxes, views, segments, float(ink))
 
 
@@ -183,9 +183,10 @@ def find_costs(candidates, probabilities):
         if p > SURE and len(group) == whole[origin] and {parts[i] for i in group} == {origin}:
             sure[origin] = box
     worth = np.minimum(segments.worth / weighted_median(segments.worth, segments.mass), 1)
-    each = worth.tolist()
+    each, genuine = worth.tolist(), segments.genuine.tolist()
     blot = BLOT * np.maximum(LEAST - sizes(candidates.boxes).max(axis=1) / segments.height, 0)
-    costs = [-math.log(max(p, 1e-6)) + EACH + 1 - max(each[i] for i in group)
+    costs = [-math.log(max(p, 1e-6)) + EACH
+             + 1 - max(each[i] for i in group) * min(genuine[i] for i in group)
              + joint_cost(group, sure, parts) + small
              for group, p, small in zip(candidates.groups, probabilities.max(axis=1).tolist(),
                                         blot.tolist())]

@@ -19,16 +19,17 @@ ALONE = 0.8  # or this, if no other segment has a digit's height
 ASIDE = 0.02  # of a pixel of ink, what a step aside costs a cut: it is straight where there is none
 CUT_OUT = 160  # pixels: a picture as small was cut out round its digit, and is soft if enlarged
 FADING = 0.3, 0.7  # of the ink at a segment's rim, two pixels farther out: ink, and a smudge
+LEANING = 0.1, 0.4  # of a segment's rim, where paper becomes as dark: ink, and a rest of paper
 SQUARE = np.ones((3, 3), np.uint8)
 
-Segments = namedtuple("Segments", "label box mass at_edge worth origin height near bars")
+Segments = namedtuple("Segments", "label box mass at_edge worth origin height near bars genuine")
 Segments.__doc__ = """Segments of ink, from left to right.
 
 label: uint16 (H, W), 0 paper, segment i is i + 1; box: int (N, 4): left, top, right, bottom; mass:
 float (N,), in pixels of full ink; at_edge: float (N,), how much of its length lies on the
 picture's edge; worth: float (N,), see find_worth(); origin: int (N,), the connected segment that it
 is, or is a part of; height: float, that of a digit; near: bool (N, N), see find_near(); bars:
-float, the mass of long lines that something may hang on.
+float, the mass of long lines that something may hang on; genuine: float (N,), see find_genuine().
 """
 
 
@@ -58,9 +59,11 @@ def find_segments(hypothesis):
     renumber = np.zeros(n + 1, dtype=np.uint16)
     renumber[kept + 1] = np.arange(1, len(kept) + 1)
     segments = Segments(renumber[components_], box[kept], mass[kept], at_edge[kept], None,
-                        np.arange(len(kept)), height, None, bars)
+                        np.arange(len(kept)), height, None, bars, None)
     segments = from_left_to_right(cut_touching(segments, soft))
-    return segments._replace(near=find_near(segments), worth=find_worth(segments, soft))
+    genuine = find_genuine(segments, hypothesis)
+    return segments._replace(near=find_near(segments), genuine=genuine,
+                             worth=genuine * find_worth(segments, soft))
 
 
 def components(mask):
@@ -106,6 +109,18 @@ def edge_weight(at_edge):
     return np.where(at_edge > 0.35, 0.3, 1)
 
 
+def find_genuine(segments, hypothesis):
+    """Return how far each segment is ink, float (N,): 0.1 for what the paper's own edge left, or 1.
+
+    A stroke has paper of one level all around. Where the paper itself is half as far towards ink
+    beside a segment's rim, as at the edge of a shadow, a sheet or a frame, the segment ends since
+    all beyond is taken for paper, and not because the picture changes there.
+    """
+    rim = segments.label * (cv2.erode(segments.label, SQUARE) == 0)
+    leaning = average(hypothesis.step > 0.5 * hypothesis.ink, rim, len(segments.box))
+    return 1 - np.clip((leaning - LEANING[0]) / (LEANING[1] - LEANING[0]), 0, 0.9)
+
+
 def find_worth(segments, soft):
     """Return how much each segment counts, float (N,): 1 for ink, less at the edge, for a smudge.
 
@@ -124,6 +139,15 @@ def find_worth(segments, soft):
     beyond = cv2.dilate(near, SQUARE, iterations=2) * (near == 0)
     fading = average(soft, beyond, n) / np.maximum(average(soft, rim, n), 1e-6)
     return worth * (1 - np.clip((fading - FADING[0]) / (FADING[1] - FADING[0]), 0, 0.9))
+
+
+def count_ink(segments):
+    """Return the mass of all ink that is to be explained, in pixels of full ink.
+
+    What leans on the paper's edge counts by half: it may be a stroke too broad for the paper.
+    """
+    weight = edge_weight(segments.at_edge) * (1 + segments.genuine) / 2
+    return (segments.mass * weight).sum() + 0.5 * segments.bars
 
 
 def average(values, label, n):

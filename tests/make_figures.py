@@ -148,7 +148,7 @@ def plot_chain(photo, model):
     from matplotlib.figure import Figure
 
     array = to_array(photo)
-    difference, _ = binarize.subtract_paper(array, 0.5)
+    difference, *_ = binarize.subtract_paper(array, 0.5)
     look = next(binarize.binarize(array))
     candidates = proposals.find_candidates(look)
     (main,) = proposals.choose(candidates, predict.read_views(model, candidates.views))

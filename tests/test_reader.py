@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 
 from reading import candidates, forms, lines, output, posterior, reader, segments
 import predict
-from reading.binarize import Hypothesis
+from reading.binarize import Hypothesis, binarize
 from reading.image import PictureError
 from reading.posterior import Digit, Reading, combine
 from strokes import tight
@@ -221,6 +221,29 @@ def test_a_form_s_line_counts_less_than_a_digit_and_so_does_a_smudge_but_not_in_
     sharp, smudge = sorted(segments.find_segments(look_at(soft)).worth.tolist(), reverse=True)
     assert sharp > 2 * smudge
     assert segments.find_segments(look_at(soft[50:150, 50:150])).worth.tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("shade", [0.25, 0.4, 0.55])
+@pytest.mark.parametrize("size", [200, 256])
+def test_a_stroke_is_genuine_and_the_corner_of_a_shadow_is_not(sign, shade, size):
+    """On light paper, and on its negative; wherever the shadow's edges are, and however soft."""
+    genuine, mass = [], []
+    for share, soft in itertools.product((0.2, 0.3, 0.4), (0.5, 1.5)):
+        page = np.full((size, size), 0.9, np.float32)
+        edge = int((1 - share) * size)
+        page[edge:, edge - size // 5 :] *= shade
+        page = cv2.GaussianBlur(page, (0, 0), soft)
+        cv2.line(page, (size // 5, size // 5), (size // 4, size // 2), 0.1, size // 25)
+        page = page if sign > 0 else 1 - page
+        for hypothesis in itertools.islice(binarize(page[..., None], sign > 0), 3):
+            parts = segments.find_segments(hypothesis)
+            stroke = parts.box[:, 1] < size // 2
+            assert (parts.genuine[stroke] == 1).all() and stroke.any()
+            corner = ~stroke & (parts.at_edge == 0)  # not the shadow as a whole
+            genuine += parts.genuine[corner].tolist()
+            mass += parts.mass[corner].tolist()
+    assert len(mass) > 6 and np.average(genuine, weights=mass) < 0.6
 
 
 def test_the_cheapest_cover_of_a_long_line_is_found():
