@@ -117,7 +117,7 @@ def single_predict(img_path, invert=None, model=None, save=None, show=False,
     digit = most_prominent(reading.digits).digit
     if not (save or show or return_figure):
         return digit
-    figure = readings.plot([(image, reading)], model if explain else None)
+    figure = readings.plot([(image, reading)], model, read_views, invert, explain)
     publish(figure, save, show)
     return (digit, figure) if return_figure else digit
 
@@ -275,7 +275,7 @@ def read_all(args, device):
     if args.csv:
         write_csv(args.csv, [output.COLUMNS, *rows])
     if shown and not (args.explain and status):
-        publish(readings.plot(shown, model if args.explain else None), args.save, args.show)
+        publish(readings.plot(shown, model, read_views, invert, args.explain), args.save, args.show)
         if len(rows) > len(shown):
             complain(f"the figure has room for the first {len(shown)} of {len(rows)} pictures")
         if args.explain and args.save == utils.ASSETS / "explain.png":

@@ -6,6 +6,7 @@ Figure is used without pyplot, so that no window, backend or display is involved
 
 import math
 from itertools import zip_longest
+from textwrap import wrap
 
 import numpy as np
 import torch
@@ -16,6 +17,8 @@ WRONG = "#c0392b"
 DOUBT = "#d35400"  # of what the network was not sure of
 PALE = "#aab7c4"
 GREY = "#566573"
+KINDS = {"paper": "white", "explained": INK, "explained, but soft or at an edge": "#7d9fc2",
+         "left out": WRONG, "left out as too faint": "#f0a830", "not counted": "#cfd6dc"}
 
 
 def plot_losses(train_losses, valid_losses, valid_accuracies=None, title="LeNet-5 on MNIST",
@@ -231,20 +234,62 @@ def draw_stage(ax, x, shape):
     return width, f"{depth}"
 
 
-def plot_readings(pictures, readings, titles, mains, note=""):
+def make_figure(wide, high, looks):
+    """Return (Figure, the upper part of it, in inches): looks are drawn in the rest, if any."""
+    from matplotlib.figure import Figure
+
+    if not looks:
+        figure = Figure(figsize=(wide, high), layout="constrained")
+        return figure, figure
+    lines = [[part for line in words.split("\n") for part in wrap(line, 144 // len(looks))]
+             for _, words, *_ in looks]
+    tallest = max(kinds.shape[0] / kinds.shape[1] for _, _, kinds, _ in looks)
+    heights = min(2.4, wide / len(looks) * tallest), 0.16 * (1 + max(map(len, lines)))
+    figure = Figure(figsize=(wide, high + sum(heights) + 0.8), layout="constrained")
+    upper, lower = figure.subfigures(2, 1, height_ratios=[high, sum(heights) + 0.8])
+    draw_looks(lower, looks, ["\n".join(each) for each in lines], heights)
+    return figure, upper
+
+
+def draw_looks(figure, looks, words, heights):
+    """Draw side by side what each of looks took for ink and its digits' boxes, words below.
+
+    looks: a list of (title, its words in one line each, kinds, boxes in 0..1 of its sides), kinds:
+    uint8 (H, W), each the n-th of KINDS; heights: of kinds and of words, in inches.
+    """
+    from matplotlib.colors import ListedColormap
+    from matplotlib.patches import Patch
+
+    colours = list(KINDS.values())
+    axes = figure.subplots(2, len(looks), squeeze=False, height_ratios=heights)
+    for ax, below, (title, _, kinds, boxes), said in zip(*axes, looks, words):
+        ax.imshow(ListedColormap(colours)(kinds))
+        for left, top, right, bottom in np.array(boxes) * np.tile(kinds.shape[::-1], 2):
+            box(ax, left - 0.5, top - 0.5, right - left, bottom - top, GREY, 0.5)
+        ax.set(xticks=(), yticks=(), anchor="S")
+        ax.spines[:].set_color(PALE)
+        ax.set_title(shorten(title, 96 // len(looks)), fontsize=10, color=INK)
+        below.axis("off")
+        below.text(0.5, 1, said, ha="center", va="top", fontsize=8, color=INK, linespacing=1.4,
+                   in_layout=False)
+    figure.suptitle("the likeliest texts, each with its share P of the looks, and what its best "
+                    "look took for ink", fontsize=10)
+    figure.legend([Patch(color=colour) for colour in colours[1:]], list(KINDS)[1:], fontsize=8,
+                  loc="outside lower center", ncols=5, frameon=False)
+
+
+def plot_readings(pictures, readings, titles, mains, looks=()):
     """Return a Figure: each picture with its digits boxed, what the network saw, what it said.
 
     pictures: float arrays (H, W, C), or None for one that could not be opened; readings: the
     Reading of each, or None, with what kept it from one as its title; mains: the most prominent
-    Digit of each; note: what is said below a picture that is alone.
+    Digit of each; looks: of draw_looks(), at a picture that is alone.
     """
-    from matplotlib.figure import Figure
-
     columns = 1 if len(readings) == 1 else 2
     rows = -(-len(readings) // columns)
     size = 2.6 if columns == 1 else 1.5
-    figure = Figure(figsize=(3.4 * size * columns, rows * size + 0.7), layout="constrained")
-    grid = figure.subplots(rows, 3 * columns, squeeze=False, width_ratios=[1, 1, 1.3] * columns)
+    figure, upper = make_figure(3.4 * size * columns, rows * size + 0.7, looks)
+    grid = upper.subplots(rows, 3 * columns, squeeze=False, width_ratios=[1, 1, 1.3] * columns)
     for ax in grid.flat:
         ax.axis("off")
     for i, (array, reading, title, main) in enumerate(zip(pictures, readings, titles, mains)):
@@ -260,8 +305,6 @@ def plot_readings(pictures, readings, titles, mains, note=""):
     if columns > 1:
         figure.suptitle("picture with its digits, what the network sees, the probabilities of the "
                         "most prominent digit", fontsize=10)
-    else:
-        figure.supxlabel(note, fontsize=8, color=INK)
     return figure
 
 
@@ -282,16 +325,17 @@ def draw_reading(axes, array, reading, title, main, alone):
         seen.set_title("what the network sees", fontsize=10)
 
 
-def plot_number(array, reading, title, note="", most=60):
-    """Return a Figure: a picture with a box round each digit, and what the network saw of each."""
-    from matplotlib.figure import Figure
+def plot_number(array, reading, title, looks=(), most=60):
+    """Return a Figure: a picture with a box round each digit, and what the network saw of each.
 
+    looks: of draw_looks().
+    """
     digits = reading.digits[:most]
     columns = min(12, len(digits))
     rows = -(-len(digits) // columns)
     high = min(4.6, max(2.5, 9 * array.shape[0] / array.shape[1]))  # inches; all fits a screen
-    figure = Figure(figsize=(9, high + 0.95 * rows + 0.9), layout="constrained")
-    upper, lower = figure.subfigures(2, 1, height_ratios=[high + 0.4, 0.95 * rows + 0.5])
+    figure, upper = make_figure(9, high + 0.95 * rows + 0.9, looks)
+    upper, lower = upper.subfigures(2, 1, height_ratios=[high + 0.4, 0.95 * rows + 0.5])
     ax = upper.subplots()
     ax.imshow(as_rgb(array), interpolation="nearest")
     ax.axis("off")
@@ -300,7 +344,6 @@ def plot_number(array, reading, title, note="", most=60):
     more = f" (the first {most} of {len(reading.digits)})" if len(reading.digits) > most else ""
     lower.suptitle(f"what the network sees of each digit and how sure it is{more}; in orange: not "
                    "quite sure", fontsize=10)
-    lower.supxlabel(note, fontsize=8, color=INK)
     for cell, digit in zip_longest(lower.subplots(rows, columns, squeeze=False).flat, digits):
         cell.axis("off")
         if digit is not None:

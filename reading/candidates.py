@@ -51,39 +51,38 @@ def find_candidates(hypothesis):
         return None
     groups, boxes = list(found), np.array(list(found.values()))
     views = [view_group(hypothesis, segments, *item) for item in zip(groups, boxes)]
-    ink = count_ink(segments) + short_lines(hypothesis, segments.height)
-    ink += fainter_ink(hypothesis, segments)
+    ink = count_ink(segments) + np.count_nonzero(short_lines(hypothesis, segments.height))
+    faint = FAINT[0] * np.count_nonzero(fainter_ink(hypothesis, segments.height))
+    ink += min(faint, FAINT[1] * float(segments.mass.sum()))
     return Candidates(groups, boxes, views, segments, float(ink))
 
 
-def fainter_ink(hypothesis, segments):
-    """Return how many pixels are too faint to be ink here and yet may be.
+def fainter_ink(hypothesis, height):
+    """Return bool (H, W): what is too faint to be ink here and yet may be.
 
-    These are what has a digit's size: a digit may be written with less pressure than the others.
+    That is what has a digit's size: a digit may be written with less pressure than the others.
     """
     faint = hypothesis.ink > list(THRESHOLDS.values())[1] * hypothesis.level
     if hypothesis.lines is not None:
         faint &= ~hypothesis.lines
     if not (faint & ~hypothesis.mask).any():
-        return 0.0
+        return np.zeros_like(faint)
     label, box = components(faint)
     size = sizes(box).max(axis=1)
-    counts = (size > 0.6 * segments.height) & (size < 1.6 * segments.height)
-    counts = np.append(False, counts)
+    counts = np.append(False, (size > 0.6 * height) & (size < 1.6 * height))
     counts[np.unique(label[hypothesis.mask])] = False
-    left_out = np.count_nonzero(counts[label] & ~hypothesis.mask)
-    return min(FAINT[0] * left_out, FAINT[1] * float(segments.mass.sum()))
+    return counts[label] & ~hypothesis.mask
 
 
 def short_lines(hypothesis, height):
-    """Return how many pixels of ruled lines may be strokes: of short ones that end on the paper."""
+    """Return bool (H, W): ruled lines that may be strokes, short ones that end on the paper."""
     if hypothesis.lines is None:
-        return 0
+        return np.zeros_like(hypothesis.mask)
     label, box = components(hypothesis.lines)
     high, wide = label.shape
     at_edge = (box[:, :2] == 0).any(axis=1) | (box[:, 2:] == (wide, high)).any(axis=1)
     short = (sizes(box).max(axis=1) < 2.5 * height) & ~at_edge
-    return int(np.bincount(label.ravel(), minlength=len(box) + 1)[1:][short].sum())
+    return np.append(False, short)[label]
 
 
 def find_groups(segments):

@@ -8,7 +8,6 @@ import warnings
 import numpy as np
 
 from reading.image import PictureError
-from reading.posterior import explained
 from reading.reader import most_prominent
 
 SURE = 0.80  # below this probability a reading gets a question mark
@@ -38,16 +37,6 @@ def say(reading):
 def percent(p):
     """Return a probability in percent; one that would be rounded to certainty is not."""
     return "> 99.9 %" if p >= 0.9995 else f"{100 * p:.1f} %"
-
-
-def account(reading):
-    """Return what was taken for ink, how much of it is explained, and what other looks say."""
-    rivals = [f"{' / '.join(text.split())} ({100 * share:.0f} %)"
-              for text, share in reading.rivals if share >= 0.005]
-    others = f"; other looks say {', '.join(rivals)}" if rivals else ""
-    share = 100 * min(max(explained(reading), 0), 1)
-    return (f"taken for ink: {reading.hypothesis}\n"
-            f"the digits explain {share:.0f} % of the ink{others}")
 
 
 def told(reading):

@@ -1,6 +1,6 @@
 """What a reading is, how good it is, and what several readings of one picture say together.
 
-    best, reading = combine(readings)    of the hypotheses of one picture
+    votes, reading = combine(readings)    of the hypotheses of one picture
 
 A reading is rated by the share of the ink that its digits explain. No hypothesis of what is ink is
 sure, so a digit's probability is its mean over all hypotheses, each as likely as its reading is
@@ -43,8 +43,18 @@ class Reading(NamedTuple):
     pages: int = 1  # of the file, of which the first was read
     score: float = 1.0  # see rate()
     doubt: float = 0.0  # see segments.doubt_of()
-    rivals: tuple = ()  # (text, share) of what other looks say, the likeliest first, share 0..1
     suspect: bool = False  # are the digits parts of one segment, as of a letter, or among signs?
+    looks: tuple = ()  # of Look, if it is asked for: of each of the likeliest texts the best one
+
+
+class Look(NamedTuple):
+    """What one look at a picture took for ink, and what it read in it."""
+
+    reading: Reading  # by itself, its doubt left open
+    share: float  # of the weight of all looks, that of those which say the same text, 0..1
+    hypothesis: tuple  # a binarize.Hypothesis
+    segments: tuple  # a segments.Segments
+    chosen: list  # of the segments, those that are parts of its digits
 
 
 def write(digits):
@@ -75,6 +85,15 @@ def explained(reading):
     return reading.score + price_of_many(reading.digits)
 
 
+def find_terms(reading):
+    """Return {name: what it takes from 1}: what is left of 1 in the end is believed(reading)."""
+    mass = sum(digit.mass for digit in reading.digits)
+    sure = sum(digit.mass * digit.probability for digit in reading.digits)
+    unsure = explained(reading) * (mass / max(sure, 1e-9) - 1)
+    return {"ink not explained": 1 - explained(reading) - unsure, "unsure digits": unsure,
+            "many digits": price_of_many(reading.digits), "doubt": reading.doubt}
+
+
 def believed(reading):
     """Return what is left of a reading's score if its doubt is taken from it."""
     return reading.score - reading.doubt
@@ -90,28 +109,28 @@ def completeness(reading):
 
 
 def combine(readings):
-    """Return (i, Reading): what all say of the i-th one, the best with the likeliest text.
+    """Return (votes, Reading): the texts, and what all say of the best with the likeliest one.
 
-    Each of its digits becomes what is likeliest at its place; a reading without a digit there says
-    that there is none. readings: a list of Reading, at least one.
+    votes: a list of (i, share), the likeliest text first: the best reading that says it, and the
+    share of the weight of all that do. Each digit becomes what is likeliest at its place; a reading
+    without a digit there says that there is none. readings: a list of Reading, at least one.
     """
     scores = np.array([reading.score for reading in readings])
     weights = np.exp((scores - scores.max()) / TEMPERATURE)
     weights /= weights.sum()
-    votes = {}
-    for reading, weight in zip(readings, weights):
-        votes[reading.text] = votes.get(reading.text, 0.0) + weight
-    text = max(votes, key=votes.get)
-    best = max((i for i, each in enumerate(readings) if each.text == text), key=scores.__getitem__)
-    ours = readings[best].digits
-    mean = sum(weight * at_places(ours, reading.digits)
-               for reading, weight in zip(readings, weights))
+    shares, best = {}, {}
+    for i, (reading, weight) in enumerate(zip(readings, weights.tolist())):
+        shares[reading.text] = shares.get(reading.text, 0.0) + weight
+        if scores[i] > scores[best.setdefault(reading.text, i)]:
+            best[reading.text] = i
+    votes = sorted(((best[text], share) for text, share in shares.items()),
+                   key=lambda vote: -vote[1])
+    reading = readings[votes[0][0]]
+    mean = sum(weight * at_places(reading.digits, other.digits)
+               for other, weight in zip(readings, weights))
     digits = [digit._replace(digit=int(p.argmax()), probability=float(p.max()), probabilities=p)
-              for digit, p in zip(ours, mean)]
-    said = write(digits)
-    rivals = sorted(((each, float(share)) for each, share in votes.items() if each != said),
-                    key=lambda rival: -rival[1])
-    return best, readings[best]._replace(digits=digits, text=said, rivals=tuple(rivals[:3]))
+              for digit, p in zip(reading.digits, mean)]
+    return votes, reading._replace(digits=digits, text=write(digits))
 
 
 def at_places(ours, theirs):

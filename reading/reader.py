@@ -22,7 +22,7 @@ from reading.image import NoDigit, to_array
 from reading.lines import has_signs, order_lines
 from reading.normalize import stretch
 from reading.posterior import (
-    Digit, Reading, believed, combine, completeness, explained, rate, write)
+    Digit, Look, Reading, believed, combine, completeness, explained, rate, write)
 from reading.segments import CUT_OUT, doubt_of, join, sizes
 
 COARSE = 256  # pixels on the long side at first: strokes shaded with a pencil close up
@@ -31,6 +31,7 @@ FINE = 1600  # at most, when small ones are
 SMALL = 52  # pixels: digits that are smaller at first are looked at again, closer;
 TALL = 72  # then they are about this tall,
 MANY_VIEWS = 900  # of a hypothesis: more are a chart, print or noise
+MOST_TEXTS = 3  # of which a look is kept, to show it
 AROUND = 5  # and looked for as far as this from those found so far, in heights of a digit
 
 CLEAR = 0.9  # share of the ink: readings that explain as much end the search
@@ -58,6 +59,20 @@ def read_picture(image, judge, invert=None, begun=None):
     (N, 10). invert: True if ink is darker than its paper, False if lighter, None to find out.
     begun: of begin(), if the first hypothesis is found already.
     """
+    best = look_at(image, judge, invert, begun)
+    if best is None or believed(best) < LEAST:
+        blank = next(binarize(to_array(image, COARSE), invert), None) is None
+        why = "the picture is blank" if blank else "nothing in it looks like a digit"
+        raise NoDigit(f"no digit found: {why}")
+    probability = math.prod(digit.probability for digit in best.digits) * completeness(best)
+    return best._replace(probability=probability, pages=image.info.get("pages", 1), looks=())
+
+
+def look_at(image, judge, invert=None, begun=None):
+    """Return the best Reading of a PIL image, however poor, with its looks; None without ink.
+
+    Its probability is left open. The arguments are read_picture()'s.
+    """
     def see(size, quarters=0):
         return np.ascontiguousarray(np.rot90(to_array(image, size), quarters))
 
@@ -73,12 +88,7 @@ def read_picture(image, judge, invert=None, begun=None):
         least = believed(best) if best else 0.15
         if other is not None and believed(other) > least + (0.4 if least > 0.3 else 0.25):
             best = other
-    if best is None or believed(best) < LEAST:
-        blank = next(binarize(see(COARSE), invert), None) is None
-        why = "the picture is blank" if blank else "nothing in it looks like a digit"
-        raise NoDigit(f"no digit found: {why}")
-    probability = math.prod(digit.probability for digit in best.digits) * completeness(best)
-    return best._replace(probability=probability, pages=image.info.get("pages", 1))
+    return best
 
 
 def read_sideways(see, full, judge, invert, best):
@@ -199,8 +209,9 @@ def read_hypotheses(hypotheses, judge):
                 break
     if not readings:
         return None
-    best, reading = combine(readings)
-    return reading._replace(doubt=doubt_of(*written[best]))
+    votes, reading = combine(readings)
+    looks = tuple(Look(readings[i], share, *written[i]) for i, share in votes[:MOST_TEXTS])
+    return reading._replace(doubt=doubt_of(*written[votes[0][0]]), looks=looks)
 
 
 def make_reading(hypothesis, candidates, probabilities, chosen):

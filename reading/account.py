@@ -1,0 +1,58 @@
+"""What one look at a picture took for ink, and what its digits explain of it: to find out why.
+
+    looks = look_at(image, judge).looks
+    title, words, kinds, boxes = account(looks[0], looks[0])
+"""
+
+import numpy as np
+
+from reading.candidates import fainter_ink, short_lines
+from reading.posterior import believed, find_terms
+from reading.segments import doubt_of
+
+PAPER, EXPLAINED, WORTH_LESS, LEFT_OUT, FAINT, NOT_COUNTED = range(6)  # what a pixel may be
+MANY = 4  # digits: of more, the share of each takes too much room
+
+
+def account(look, likeliest):
+    """Return (title, words, kinds, boxes) of a posterior.Look.
+
+    The title is its text, or the lines of it that the likeliest look reads otherwise, and P, the
+    share of the weight of all looks; the words are lines, with its score by term; kinds: of
+    find_kinds(); boxes: its digits', in 0..1 of the sides of kinds.
+    """
+    text = look.reading.text.split()
+    other = [line for line in text if line not in likeliest.reading.text.split()] or text
+    doubt = doubt_of(look.hypothesis, look.segments, look.chosen)
+    reading = look.reading._replace(doubt=doubt)
+    terms = find_terms(reading)
+    masses = [(str(digit.digit), digit.mass) for digit in reading.digits]
+    total = sum(mass for _, mass in masses)
+    if len(masses) > MANY:
+        masses = [(f"{len(masses)} digits", total)]
+    share = 100 * (1 - terms["ink not explained"]) / max(total, 1e-9)
+    explained = ", ".join(f"{share * mass:.0f} % by {name}" for name, mass in masses)
+    less = "".join(f" \N{MINUS SIGN} {cost:.2f} {name}" for name, cost in terms.items()
+                   if cost >= 0.005)
+    nats = -np.log([max(digit.probability, 1e-6) for digit in reading.digits]).mean()
+    words = (f"ink: {reading.hypothesis}\nexplained: {explained}\n"
+             f"score {believed(reading):.2f}{less and ' = 1' + less}\n"
+             f"mean \N{MINUS SIGN}log p of the digits: {nats:.2f} nats")
+    likely = f"= {100 * look.share:.0f} %" if look.share >= 0.005 else "< 1 %"
+    title = f"{'... ' * (len(other) < len(text))}{' / '.join(other)}: P {likely}"
+    return title, words, find_kinds(look), [digit.box for digit in reading.digits]
+
+
+def find_kinds(look):
+    """Return what each pixel is to a look, uint8 (H, W): PAPER .. NOT_COUNTED.
+
+    WORTH_LESS is what the digits explain, but counts by less than half: see segments.find_worth().
+    """
+    hypothesis, segments = look.hypothesis, look.segments
+    ink = hypothesis.mask if hypothesis.lines is None else hypothesis.mask | hypothesis.lines
+    kinds = np.where(ink, NOT_COUNTED, PAPER).astype(np.uint8)
+    kinds[fainter_ink(hypothesis, segments.height)] = FAINT
+    kinds[(segments.label > 0) | short_lines(hypothesis, segments.height)] = LEFT_OUT
+    for i in look.chosen:
+        kinds[segments.label == i + 1] = EXPLAINED if segments.worth[i] >= 0.5 else WORTH_LESS
+    return kinds
