@@ -17,8 +17,8 @@ WRONG = "#c0392b"
 DOUBT = "#d35400"  # of what the network was not sure of
 PALE = "#aab7c4"
 GREY = "#566573"
-KINDS = {"paper": "white", "explained": INK, "explained, but soft or at an edge": "#7d9fc2",
-         "left out": WRONG, "left out as too faint": "#f0a830", "not counted": "#cfd6dc"}
+KINDS = {"paper": "white", "not counted": "#cfd6dc", "left out as too faint": "#f0a830",
+         "left out": WRONG, "explained, but soft or at an edge": "#7d9fc2", "explained": INK}
 
 
 def plot_losses(train_losses, valid_losses, valid_accuracies=None, title="LeNet-5 on MNIST",
@@ -245,8 +245,8 @@ def make_figure(wide, high, looks):
              for _, words, *_ in looks]
     tallest = max(kinds.shape[0] / kinds.shape[1] for _, _, kinds, _ in looks)
     heights = min(2.4, wide / len(looks) * tallest), 0.16 * (1 + max(map(len, lines)))
-    figure = Figure(figsize=(wide, high + sum(heights) + 0.8), layout="constrained")
-    upper, lower = figure.subfigures(2, 1, height_ratios=[high, sum(heights) + 0.8])
+    figure = Figure(figsize=(wide, high + sum(heights) + 0.9), layout="constrained")
+    upper, lower = figure.subfigures(2, 1, height_ratios=[high, sum(heights) + 0.9])
     draw_looks(lower, looks, ["\n".join(each) for each in lines], heights)
     return figure, upper
 
@@ -263,8 +263,10 @@ def draw_looks(figure, looks, words, heights):
     colours = list(KINDS.values())
     axes = figure.subplots(2, len(looks), squeeze=False, height_ratios=heights)
     for ax, below, (title, _, kinds, boxes), said in zip(*axes, looks, words):
-        ax.imshow(ListedColormap(colours)(kinds))
-        for left, top, right, bottom in np.array(boxes) * np.tile(kinds.shape[::-1], 2):
+        step = max(1, int(kinds.shape[0] / heights[0] / 100))  # else thin strokes are hardly seen
+        shown = F.max_pool2d(torch.from_numpy(kinds)[None].float(), step, ceil_mode=True)
+        ax.imshow(shown[0].numpy(), ListedColormap(colours), vmin=0, vmax=len(colours) - 1)
+        for left, top, right, bottom in np.array(boxes) * np.tile(kinds.shape[::-1], 2) / step:
             box(ax, left - 0.5, top - 0.5, right - left, bottom - top, GREY, 0.5)
         ax.set(xticks=(), yticks=(), anchor="S")
         ax.spines[:].set_color(PALE)
@@ -274,8 +276,8 @@ def draw_looks(figure, looks, words, heights):
                    in_layout=False)
     figure.suptitle("the likeliest texts, each with its share P of the looks, and what its best "
                     "look took for ink", fontsize=10)
-    figure.legend([Patch(color=colour) for colour in colours[1:]], list(KINDS)[1:], fontsize=8,
-                  loc="outside lower center", ncols=5, frameon=False)
+    patches = [Patch(color=colour, label=name) for name, colour in KINDS.items()][:0:-1]
+    figure.legend(handles=patches, loc="outside lower center", ncols=5, fontsize=8, frameon=False)
 
 
 def plot_readings(pictures, readings, titles, mains, looks=()):

@@ -10,19 +10,21 @@ from reading.candidates import fainter_ink, short_lines
 from reading.posterior import believed, find_terms
 from reading.segments import doubt_of
 
-PAPER, EXPLAINED, WORTH_LESS, LEFT_OUT, FAINT, NOT_COUNTED = range(6)  # what a pixel may be
+PAPER, NOT_COUNTED, FAINT, LEFT_OUT, WORTH_LESS, EXPLAINED = range(6)  # what a pixel may be
 MANY = 4  # digits: of more, the share of each takes too much room
+LONG = 20  # characters: as much room has a text beside others
 
 
 def account(look, likeliest):
     """Return (title, words, kinds, boxes) of a posterior.Look.
 
-    The title is its text, or the lines of it that the likeliest look reads otherwise, and P, the
-    share of the weight of all looks; the words are lines, with its score by term; kinds: of
+    The title is its text, or of a long one the lines that the likeliest look reads otherwise, and
+    P, the share of the weight of all looks; the words are lines, with its score by term; kinds: of
     find_kinds(); boxes: its digits', in 0..1 of the sides of kinds.
     """
     text = look.reading.text.split()
-    other = [line for line in text if line not in likeliest.reading.text.split()] or text
+    other = [line for line in text if line not in likeliest.reading.text.split()]
+    other = other if other and len(look.reading.text) > LONG else text
     doubt = doubt_of(look.hypothesis, look.segments, look.chosen)
     reading = look.reading._replace(doubt=doubt)
     terms = find_terms(reading)
@@ -44,7 +46,7 @@ def account(look, likeliest):
 
 
 def find_kinds(look):
-    """Return what each pixel is to a look, uint8 (H, W): PAPER .. NOT_COUNTED.
+    """Return what each pixel is to a look, uint8 (H, W): PAPER .. EXPLAINED.
 
     WORTH_LESS is what the digits explain, but counts by less than half: see segments.find_worth().
     """

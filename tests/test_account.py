@@ -99,6 +99,14 @@ def test_a_figure_says_it_and_changes_no_reading(model, kind, tmp_path, capsys, 
         assert len(titles) == len(looks)
 
 
+def test_of_a_long_text_the_lines_that_differ_are_named(model):
+    (look,) = looks_at(model, number())
+    best, other, brief = (look._replace(reading=look.reading._replace(text=text)) for text in (
+        "123456\n777777\n123456789", "123456\n222222\n123456789", "7\n1"))
+    titles = [account(each, best)[0].split(":")[0] for each in (best, other, brief)]
+    assert titles == ["123456 / 777777 / 123456789", "... 222222", "7 / 1"]
+
+
 def test_what_is_no_digit_has_an_account_too_if_there_is_ink(model):
     dots = np.full((150, 150), 240, np.uint8)
     for at in np.random.default_rng(0).integers(5, 145, (60, 2)).tolist():
