@@ -1,11 +1,13 @@
 """Fit the reader's weights on pictures by many hands, leaving hands out.
 
     python tests/fit_reader.py FOLDER ...    each with labels.csv: file, label, hand
+    python tests/fit_reader.py FOLDER ... --save reliability.png
 
 A picture without a label (or a column of labels) shows no digit. Every weight is tried at the
 values below, the others as they are, by the log loss of the printed probability; the best value is
 printed, and what it would be without each sixth of the hands: read with the weights that the
-others choose, the held-out pictures show what fitting is worth.
+others choose, the held-out pictures show what fitting is worth. --save draws how many of the readings
+said with such a probability are right (a reliability diagram; Niculescu-Mizil and Caruana 2005).
 """
 
 import argparse
@@ -20,11 +22,13 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import predict  # noqa: E402
+from figures import window  # noqa: E402
 from reading import candidates, posterior, reader  # noqa: E402
 from reading.image import PictureError, open_picture  # noqa: E402
 from reading.output import SURE  # noqa: E402
 
 FOLDS = 6
+BANDS = 0.0, 0.5, 0.8, 0.95, 0.99, 1.0  # of the printed probability
 WEIGHTS = {
     (candidates, "EACH"): (0.3, 0.4, 0.5, 0.6),
     (candidates, "SKIP"): (1.5, 2.0, 2.5),
@@ -116,8 +120,45 @@ def report(name, rows, p, right):
               f"sure {(sure & ~good).sum():3d}  right and sure {100 * (sure & good).mean():5.1f} %")
 
 
-def main(folders):
-    """Print what each weight's values are worth on the pictures in folders."""
+def bands_of(p, right):
+    """Yield (mean probability, readings, of these right) of each of BANDS that holds any."""
+    band = np.digitize(p, BANDS[1:-1])
+    for k in np.unique(band):
+        ours = band == k
+        yield p[ours].mean(), int(ours.sum()), int(right[ours].sum())
+
+
+def plot_reliability(rows, p, right):
+    """Return a Figure of how many of the readings said with such a probability are right.
+
+    A line for each folder with labels; bars are 95 % intervals (Wilson 1927). What was not read is
+    left out.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 4.4), layout="constrained")
+    ax = figure.subplots()
+    ax.plot((0, 100), (0, 100), "--", color="#aab7c4", label="as many as said")
+    for i, folder in enumerate(dict.fromkeys(row[2] for row in rows if row[1])):
+        ours = np.array([row[2] == folder and row[1] != "" for row in rows]) & (p > 0)
+        if not ours.any():
+            continue
+        said, n, good = map(np.array, zip(*bands_of(p[ours], right[ours])))
+        share, wide = good / n, 1.96 ** 2 / n
+        middle = (share + wide / 2) / (1 + wide)
+        half = np.sqrt(wide * share * (1 - share) + wide ** 2 / 4) / (1 + wide)
+        bars = np.stack([share - middle + half, middle + half - share]).clip(0)
+        ax.errorbar(100 * said, 100 * share, 100 * bars, fmt="-o", capsize=3, markersize=4,
+                    color=("#1f3b57", "#d35400", "#566573")[i % 3], label=f"{folder}: {ours.sum()}")
+    ax.set(title="How often the reader is right, by how sure it is", xlim=(0, 101), ylim=(0, 101),
+           xlabel="probability that was said (%), mean of a band", ylabel="read correctly (%)")
+    ax.grid(alpha=0.3)
+    ax.legend(loc="lower right", title="folder: pictures")
+    return figure
+
+
+def main(folders, save=None):
+    """Print what each weight's values are worth on the pictures in folders; draw save, if given."""
     today = {key: getattr(*key) for key in WEIGHTS}
     settings = [today] + [today | {key: value} for key, values in WEIGHTS.items()
                           for value in values if value != today[key]]
@@ -125,6 +166,8 @@ def main(folders):
     hands = sorted({row[3] for row in rows})
     fold = np.array([hands.index(row[3]) % FOLDS for row in rows])
     report("as they are", rows, p[0], right[0])
+    if save:
+        window.save_figure(plot_reliability(rows, p[0], right[0]), save)
     loss = log_loss(p, right, np.array([row[1] != "" for row in rows]))
     for (module, name), values in WEIGHTS.items():
         at = {value: 0 if value == today[module, name]
@@ -141,4 +184,5 @@ def main(folders):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folders", nargs="+", metavar="FOLDER", help="pictures and labels.csv")
-    main(parser.parse_args().folders)
+    parser.add_argument("--save", metavar="FILE", help="a figure: how sure is right how often")
+    main(**vars(parser.parse_args()))

@@ -465,7 +465,21 @@ def test_the_fit_leaves_the_weights_and_names_the_best_of_each(some, tmp_path, c
     for name in ("find_hypotheses", "to_array"):
         monkeypatch.setattr(reader, name, getattr(reader, name))
     before = [getattr(*key) for key in fit_reader.WEIGHTS]
-    fit_reader.main([tmp_path])
+    fit_reader.main([tmp_path], tmp_path / "reliability.png")
     assert [getattr(*key) for key in fit_reader.WEIGHTS] == before
     said = capsys.readouterr().out
     assert all(name in said for _, name in fit_reader.WEIGHTS) and "right 100.00 %" in said
+    assert Image.open(tmp_path / "reliability.png").width >= 600
+
+
+def test_each_band_of_the_reliability_diagram_counts_its_own():
+    rng = np.random.default_rng(0)
+    p = rng.random(2000)
+    right = rng.random(2000) < p
+    said, n, good = map(np.array, zip(*fit_reader.bands_of(p, right)))
+    assert n.sum() == 2000 and good.sum() == right.sum() and (np.diff(said) > 0).all()
+    rows = [("a.png", "7", "single", 0)] * 2000
+    line = fit_reader.plot_reliability(rows, p, right).axes[0].containers[0][0]
+    assert line.get_xdata() == pytest.approx(100 * said)
+    assert line.get_ydata() == pytest.approx(100 * good / n)
+    assert np.abs(good / n - said).max() < 0.15  # as many as said
