@@ -18,7 +18,7 @@ from reading.image import LUMA
 from reading.normalize import dilate, quantile
 
 PAPER_SIZE = 96  # pixels on the picture's long side when paper is estimated: it has no detail
-BESIDE = 2  # pixels of these: as near to it, ink may be a rest of the paper's own edge
+BESIDE = 2  # pixels of these: as near to where paper suddenly becomes darker, ink may be its rest
 PURE_NOISE = 3.5  # standard deviations: noise by itself reaches as far, at a pixel in a thousand
 FULL = 100  # pixels: if the 0.1 % strongest are no ink, as many may be
 MIN_CONTRAST = 0.04  # of the strongest ink, 0..1: below is the noise of blank paper
@@ -35,7 +35,7 @@ ink: float32 (H, W), how far a pixel is from its paper, 0 paper; mask: bool (H, 
 ink; level: float, the strength of full ink; inverted: True if ink is darker than its paper; lines:
 bool (H, W), the ruled lines that were taken out of mask, or None; name: str, in words, for people;
 noise: float, the paper's grain in the unit of level; step: float (H, W), how much nearer to ink
-paper becomes beside a pixel, in that unit, as at the edge of a shadow.
+paper suddenly becomes beside a pixel, in that unit, as at the edge of a shadow.
 """
 
 
@@ -52,7 +52,9 @@ def binarize(array, invert=None, shares=SHARES, length=None):
         difference, light, paper = subtract_paper(array, share)
         ink, axis, inverted = find_ink(difference, invert)
         paper = along_axis(paper, axis)
-        step = cv2.resize(dilate(paper, BESIDE) - paper, ink.shape[::-1])
+        # how much farther it goes up than down within reach: evenly falling light is no step
+        step = dilate(paper, BESIDE) - dilate(-paper, BESIDE) - 2 * paper
+        step = cv2.resize(step, ink.shape[::-1])
         if inverted:
             light = np.maximum(light, 0.4)
             ink, step = ink / light, step / light  # in a shadow the ink's contrast is less, too

@@ -112,9 +112,9 @@ def edge_weight(at_edge):
 def find_genuine(segments, hypothesis):
     """Return how far each segment is ink, float (N,): 0.1 for what the paper's own edge left, or 1.
 
-    A stroke has paper of one level all around. Where the paper itself is half as far towards ink
-    beside a segment's rim, as at the edge of a shadow, a sheet or a frame, the segment ends since
-    all beyond is taken for paper, and not because the picture changes there.
+    A stroke has the same paper all around. Where the paper itself is suddenly half as far towards
+    ink beside a segment's rim, as at the edge of a shadow, a sheet or a frame, the segment ends
+    since all beyond is taken for paper, and not because the picture changes there.
     """
     rim = segments.label * (cv2.erode(segments.label, SQUARE) == 0)
     leaning = average(hypothesis.step > 0.5 * hypothesis.ink, rim, len(segments.box))

@@ -246,6 +246,23 @@ def test_a_stroke_is_genuine_and_the_corner_of_a_shadow_is_not(sign, shade, size
     assert len(mass) > 6 and np.average(genuine, weights=mass) < 0.6
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("fall", [0.1, 0.3, 0.6])
+def test_a_faint_stroke_in_falling_light_is_genuine(sign, fall):
+    """Wherever the light falls from: its slope is no edge of the paper."""
+    for quarters in range(4):
+        light = 0.95 - fall * np.linspace(-1, 2, 256, dtype=np.float32).clip(0, 1)
+        page = np.rot90(np.tile(light, (256, 1)), quarters).copy()
+        drawn = page.copy()
+        for x in (95, 110, 125, 140):
+            cv2.line(drawn, (x, 105), (x + 8, 150), 0, 4)
+        page -= 0.12 * (drawn == 0)
+        page = page if sign > 0 else 1 - page
+        for hypothesis in itertools.islice(binarize(page[..., None], sign > 0), 3):
+            parts = segments.find_segments(hypothesis)
+            assert len(parts.box) >= 4 and parts.genuine.min() == 1
+
+
 def test_the_cheapest_cover_of_a_long_line_is_found():
     """A line of forty digits: what is left of it from left to right is nearly always the same."""
     sets = [
