@@ -238,24 +238,24 @@ def cheapest_cover(members, groups, costs, skip):
     None if there are too many ways. Segments are numbered from left to right, so what is left of a
     line is nearly the same set in most of them.
     """
-    by_first = {}
+    by_first = {}  # sets of segments are the bits of whole numbers: a thicket has thousands of them
     for group, i in groups:
-        by_first.setdefault(min(group), []).append((group, i))
-    known = {frozenset(): (0.0, ())}
+        by_first.setdefault(min(group), []).append((sum(1 << j for j in group), i))
+    known = {0: (0.0, ())}
 
     def best(rest):
         if rest not in known and len(known) < MANY_WAYS:
-            first = min(rest)
-            cost, taken = best(rest - {first})
+            first = (rest & -rest).bit_length() - 1
+            cost, taken = best(rest & (rest - 1))
             options = [(cost + skip[first], taken)]
             for group, i in by_first.get(first, ()):
-                if group <= rest:
-                    cost, taken = best(rest - group)
+                if group & rest == group:
+                    cost, taken = best(rest ^ group)
                     options.append((cost + costs[i], (*taken, i)))
             known[rest] = min(options)
         return known.get(rest, (math.inf, ()))
 
-    cost, taken = best(members)
+    cost, taken = best(sum(1 << j for j in members))
     return (cost, list(taken)) if len(known) < MANY_WAYS else None
 
 
