@@ -79,7 +79,7 @@ LOSSES = st.floats(0.01, 3)
 
 
 @pytest.mark.slow
-@settings(max_examples=30, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=15, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(
     shipped=st.one_of(st.none(), st.just("no loss in it"), LOSSES),
     tries=st.lists(
