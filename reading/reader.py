@@ -36,9 +36,8 @@ AROUND = 5  # and looked for as far as this from those found so far, in heights 
 
 CLEAR = 0.9  # share of the ink: readings that explain as much end the search
 BEYOND_DOUBT = 0.01  # when those that say one text are as unlikely to be wrong all together
-GOOD = 0.75  # of a score: then large digits are not looked at closer, which costs ten times as much
+GOOD = 0.75  # of a score: then large digits are not looked at closer, nor turned
 POOR = 0.4  # of a score: then what is lighter than the paper, or darker, may be the ink instead
-TURNED = 0.1  # of a probability: so much likelier turned, what was found may be stored sideways
 LEAST = 0.2  # of a score: digits in noise and empty pages explain hardly any ink
 
 
@@ -79,7 +78,7 @@ def look_at(image, judge, invert=None, begun=None):
 
     full = min(max(image.size), FINE)
     best = read_upright(see, full, judge, invert, begun)
-    if best is not None and len(best.digits) > 2:
+    if best is not None and len(best.digits) > 2 and best.score < GOOD:
         best = read_sideways(see, full, judge, invert, best)
     if invert is None and (best is None or best.score < POOR):
         # what seemed to be ink may be the table round a sheet
@@ -93,15 +92,15 @@ def look_at(image, judge, invert=None, begun=None):
 def read_sideways(see, full, judge, invert, best):
     """Return the best Reading of a picture that may be stored sideways, and best as it stands.
 
-    A way to turn it is tried if the digits that were found look more like digits then.
+    A way to turn it is followed if the first look at it is better than all as it stands.
     """
-    views = [digit.view for digit in best.digits]
-    likely = {quarters: judge([np.rot90(view, quarters) for view in views]).max(axis=1).mean()
-              for quarters in (0, 1, 3)}
     for quarters in (1, 3):
-        if likely[quarters] < likely[0] + TURNED:
+        turn = functools.partial(see, quarters=quarters)
+        hypotheses = find_hypotheses(turn(COARSE), invert, shares_of(full))
+        first = read_hypotheses(itertools.islice(hypotheses, 1), judge)
+        if first is None or first.score <= best.score:
             continue
-        turned = read_upright(functools.partial(see, quarters=quarters), full, judge, invert)
+        turned = read_upright(turn, full, judge, invert)
         if turned is not None and turned.score > best.score and len(turned.digits) > 2:
             digits = [digit._replace(box=turn_back(digit.box, quarters))
                       for digit in turned.digits]
