@@ -37,6 +37,7 @@ AROUND = 5  # and looked for as far as this from those found so far, in heights 
 CLEAR = 0.9  # share of the ink: readings that explain as much end the search
 BEYOND_DOUBT = 0.01  # when those that say one text are as unlikely to be wrong all together
 GOOD = 0.75  # of a score: then large digits are not looked at closer, nor turned
+TURNED = 0.1  # of a score: so much better a picture reads that is stored sideways, once turned
 POOR = 0.4  # of a score: then what is lighter than the paper, or darker, may be the ink instead
 LEAST = 0.2  # of a score: digits in noise and empty pages explain hardly any ink
 
@@ -92,19 +93,20 @@ def look_at(image, judge, invert=None, begun=None):
 def read_sideways(see, full, judge, invert, best):
     """Return the best Reading of a picture that may be stored sideways, and best as it stands.
 
-    A way to turn it is followed if the first look at it is better than all as it stands.
+    A way to turn it is followed if the first look at it is clearly better than all as it stands.
     """
+    least = best.score + TURNED
     for quarters in (1, 3):
         turn = functools.partial(see, quarters=quarters)
         hypotheses = find_hypotheses(turn(COARSE), invert, shares_of(full))
         first = read_hypotheses(itertools.islice(hypotheses, 1), judge)
-        if first is None or first.score <= best.score:
+        if first is None or first.score <= least:
             continue
         turned = read_upright(turn, full, judge, invert)
-        if turned is not None and turned.score > best.score and len(turned.digits) > 2:
+        if turned is not None and turned.score > least and len(turned.digits) > 2:
             digits = [digit._replace(box=turn_back(digit.box, quarters))
                       for digit in turned.digits]
-            best = turned._replace(digits=digits)
+            best, least = turned._replace(digits=digits), turned.score
     return best
 
 
