@@ -13,28 +13,29 @@ from reading.reader import look_at, most_prominent
 MOST = 60  # pictures in a figure
 
 
-def plot(pairs, model=None, judge=None, invert=None, every_layer=False):
+def plot(pairs, model=None, read_views=None, invert=None, every_layer=False):
     """Return a Figure of pairs, each (PIL image or None, its Reading or PictureError).
 
-    One picture is looked at again, as judge(model, views) and invert have it, and the figure shows
-    what the looks took for ink; with every_layer, the picture's way through the model instead.
+    One picture is looked at again, as read_views(model, views) and invert have it, and the figure
+    shows what the looks took for ink; with every_layer, its way through the model instead.
     """
     arrays = [None if image is None else to_array(image, 512) for image, _ in pairs]
     if every_layer:
         return explain(*arrays, pairs[0][1], model)
     readings, titles = zip(*(told(reading) for _, reading in pairs))
-    looks = find_looks(*pairs[0], model, judge, invert) if len(pairs) == 1 and judge else []
+    again = len(pairs) == 1 and read_views is not None
+    looks = find_looks(*pairs[0], model, read_views, invert) if again else []
     if len(pairs) == 1 and readings[0] is not None and len(readings[0].digits) > 1:
         return plots.plot_number(*arrays, *readings, *titles, looks)
     mains = [None if reading is None else most_prominent(reading.digits) for reading in readings]
     return plots.plot_readings(arrays, readings, titles, mains, looks)
 
 
-def find_looks(image, reading, model, judge, invert):
+def find_looks(image, reading, model, read_views, invert):
     """Return account() of each look at a picture that is read, or holds no digit."""
     if image is None or isinstance(reading, PictureError) and not isinstance(reading, NoDigit):
         return []
-    best = look_at(image, lambda views: judge(model, views), invert)
+    best = look_at(image, lambda views: read_views(model, views), invert)
     return [account(look, best.looks[0]) for look in best.looks] if best is not None else []
 
 

@@ -6,8 +6,9 @@
 A picture without a label (or a column of labels) shows no digit. Every weight is tried at the
 values below, the others as they are, by the log loss of the printed probability; the best value is
 printed, and what it would be without each sixth of the hands: read with the weights that the
-others choose, the held-out pictures show what fitting is worth. --save draws how many of the readings
-said with such a probability are right (a reliability diagram; Niculescu-Mizil and Caruana 2005).
+others choose, the held-out pictures show what fitting is worth. --save draws how many of the
+readings said with such a probability are right (a reliability diagram; Niculescu-Mizil and Caruana
+2005).
 """
 
 import argparse
@@ -22,7 +23,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import predict  # noqa: E402
-from figures import window  # noqa: E402
+from figures import plots, window  # noqa: E402
 from reading import candidates, posterior, reader  # noqa: E402
 from reading.image import PictureError, open_picture  # noqa: E402
 from reading.output import SURE  # noqa: E402
@@ -79,6 +80,12 @@ def pictures(folders):
                 yield folder / row["file"], label, folder.name, (folder.name, row["hand"])
 
 
+def put(setting):
+    """Give the reader the weights of a setting, {(module, name): value}."""
+    for (module, name), value in setting.items():
+        setattr(module, name, value)
+
+
 def read_all(folders, settings):
     """Return (rows, hands, p, right): p, right, float and bool (settings, pictures)."""
     model = predict.load_model(None, None, "cpu")
@@ -87,8 +94,7 @@ def read_all(folders, settings):
     for path, label, _, _ in rows:
         image, each = open_picture(path), []
         for setting in settings:
-            for (module, name), value in setting.items():
-                setattr(module, name, value)
+            put(setting)
             try:
                 reading = reader.read_picture(image, judge)
                 text = "".join(filter(str.isdigit, reading.text))
@@ -98,8 +104,7 @@ def read_all(folders, settings):
         forget()
         p.append([x for x, _ in each])
         right.append([x for _, x in each])
-    for (module, name), value in settings[0].items():
-        setattr(module, name, value)
+    put(settings[0])
     return rows, np.array(p).T, np.array(right).T
 
 
@@ -138,7 +143,7 @@ def plot_reliability(rows, p, right):
 
     figure = Figure(figsize=(6, 4.4), layout="constrained")
     ax = figure.subplots()
-    ax.plot((0, 100), (0, 100), "--", color="#aab7c4", label="as many as said")
+    ax.plot((0, 100), (0, 100), "--", color=plots.PALE, label="as many as said")
     for i, folder in enumerate(dict.fromkeys(row[2] for row in rows if row[1])):
         ours = np.array([row[2] == folder and row[1] != "" for row in rows]) & (p > 0)
         if not ours.any():
@@ -149,7 +154,7 @@ def plot_reliability(rows, p, right):
         half = np.sqrt(wide * share * (1 - share) + wide ** 2 / 4) / (1 + wide)
         bars = np.stack([share - middle + half, middle + half - share]).clip(0)
         ax.errorbar(100 * said, 100 * share, 100 * bars, fmt="-o", capsize=3, markersize=4,
-                    color=("#1f3b57", "#d35400", "#566573")[i % 3], label=f"{folder}: {ours.sum()}")
+                    color=(plots.INK, plots.DOUBT, plots.GREY)[i % 3], label=f"{folder}: {ours.sum()}")
     ax.set(title="How often the reader is right, by how sure it is", xlim=(0, 101), ylim=(0, 101),
            xlabel="probability that was said (%), mean of a band", ylabel="read correctly (%)")
     ax.grid(alpha=0.3)
