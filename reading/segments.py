@@ -118,7 +118,7 @@ def find_genuine(segments, hypothesis):
     """
     rim = segments.label * (cv2.erode(segments.label, SQUARE) == 0)
     leaning = average(hypothesis.step > 0.5 * hypothesis.ink, rim, len(segments.box))
-    return 1 - np.clip((leaning - LEANING[0]) / (LEANING[1] - LEANING[0]), 0, 0.9)
+    return fall(leaning, *LEANING)
 
 
 def find_worth(segments, soft):
@@ -138,7 +138,12 @@ def find_worth(segments, soft):
     near = cv2.dilate(label, SQUARE)
     beyond = cv2.dilate(near, SQUARE, iterations=2) * (near == 0)
     fading = average(soft, beyond, n) / np.maximum(average(soft, rim, n), 1e-6)
-    return worth * (1 - np.clip((fading - FADING[0]) / (FADING[1] - FADING[0]), 0, 0.9))
+    return worth * fall(fading, *FADING)
+
+
+def fall(share, low, high):
+    """Return 1 up to low, then less, and 0.1 from just below high on, float (N,) as share."""
+    return 1 - np.clip((share - low) / (high - low), 0, 0.9)
 
 
 def count_ink(segments):
