@@ -47,10 +47,19 @@ def begin(image, invert=None):
 
     So the first views of many pictures can be judged together. views: list of uint8 (28, 28).
     """
-    coarse = to_array(image, COARSE)
-    found = find_hypotheses(coarse, invert, shares_of(min(max(image.size), FINE)))
+    full = min(max(image.size), FINE)
+    first, begun = first_look(to_array(image, COARSE), invert, full)
+    return first[0][2] if first else [], begun
+
+
+def first_look(coarse, invert, full):
+    """Return (the first of find_hypotheses() in a list, or none, what read_upright() begins with).
+
+    coarse: float (H, W, C); full: the most pixels on the picture's long side that make sense.
+    """
+    found = find_hypotheses(coarse, invert, shares_of(full))
     first = list(itertools.islice(found, 1))
-    return first[0][2] if first else [], (coarse, itertools.chain(first, found))
+    return first, (coarse, itertools.chain(first, found))
 
 
 def read_picture(image, judge, invert=None, begun=None):
@@ -98,11 +107,11 @@ def read_sideways(see, full, judge, invert, best):
     least = best.score + TURNED
     for quarters in (1, 3):
         turn = functools.partial(see, quarters=quarters)
-        hypotheses = find_hypotheses(turn(COARSE), invert, shares_of(full))
-        first = read_hypotheses(itertools.islice(hypotheses, 1), judge)
-        if first is None or first.score <= least:
+        first, begun = first_look(turn(COARSE), invert, full)
+        reading = read_hypotheses(first, judge)
+        if reading is None or reading.score <= least:
             continue
-        turned = read_upright(turn, full, judge, invert)
+        turned = read_upright(turn, full, judge, invert, begun)
         if turned is not None and turned.score > least and len(turned.digits) > 2:
             digits = [digit._replace(box=turn_back(digit.box, quarters))
                       for digit in turned.digits]
@@ -121,8 +130,7 @@ def read_upright(see, full, judge, invert, begun=None):
     see(size) is the picture with at most `size` pixels on its long side, float (H, W, C); full is
     the most that make sense; begun: of begin().
     """
-    coarse, hypotheses = begun or (see(COARSE), None)
-    hypotheses = hypotheses or find_hypotheses(coarse, invert, shares_of(full))
+    coarse, hypotheses = begun or first_look(see(COARSE), invert, full)[1]
     best = read_hypotheses(hypotheses, judge)
     height = digit_height(best, coarse.shape[:2]) if best is not None else 0
     if full <= 1.2 * COARSE or (height >= SMALL and best.score >= GOOD):
