@@ -26,7 +26,6 @@ if __name__ == "__main__":
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the imports without a traceback
 
-import numpy as np
 import torch
 from tqdm import tqdm
 
@@ -39,6 +38,7 @@ from reading.output import say, told
 from reading.reader import most_prominent
 from reading.sources import find_sources, would_read
 from training import checkpoints, data, own_pictures
+from training.judge import read_inputs, read_views
 from utils import LeNetError, one_line
 
 # -------------------------------------------------------------------------------------------------
@@ -67,27 +67,13 @@ def read_one(source, model, invert=None):
     return next(read_sources([source], model, invert))
 
 
-def read_views(model, views):
-    """Return the probabilities, float (N, 10) array, of views, uint8 (28, 28) arrays."""
-    return read_inputs(model, utils.resize(torch.from_numpy(np.stack(views)))).numpy()
-
-
-@torch.inference_mode()
-def read_inputs(model, inputs):
-    """Return the probabilities, float (N, 10) on the CPU, of inputs, uint8 (N, 1, 32, 32)."""
-    device = next(model.parameters()).device
-    batches = (part.to(device).float().div_(255) for part in inputs.split(500))
-    logits = [utils.compute_logits(model, utils.standardise(batch)) for batch in batches]
-    return torch.cat(logits).softmax(1).cpu()
-
-
 def load_model(model, checkpoint, device):
     """Return model, or the one in the file checkpoint if it is None, ready to read."""
     if model is not None:
         return model.eval()
     model, metadata = checkpoints.load_checkpoint(checkpoint, device)
     checkpoints.check_digits(checkpoint, metadata)
-    return model
+    return model.to(memory_format=torch.channels_last)  # the faster layout
 
 
 def read_number(img_path, invert=None, model=None, checkpoint=None, device="cpu"):
@@ -117,7 +103,7 @@ def single_predict(img_path, invert=None, model=None, save=None, show=False,
     digit = most_prominent(reading.digits).digit
     if not (save or show or return_figure):
         return digit
-    figure = readings.plot([(image, reading)], model, read_views, invert, explain)
+    figure = readings.plot([(image, reading)], model, invert, explain)
     publish(figure, save, show)
     return (digit, figure) if return_figure else digit
 
@@ -275,7 +261,7 @@ def read_all(args, device):
     if args.csv:
         write_csv(args.csv, [output.COLUMNS, *rows])
     if shown and not (args.explain and status):
-        publish(readings.plot(shown, model, read_views, invert, args.explain), args.save, args.show)
+        publish(readings.plot(shown, model, invert, args.explain), args.save, args.show)
         if len(rows) > len(shown):
             complain(f"the figure has room for the first {len(shown)} of {len(rows)} pictures")
         if args.explain and args.save == utils.ASSETS / "explain.png":

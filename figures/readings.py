@@ -9,29 +9,30 @@ from reading.account import account
 from reading.image import NoDigit, PictureError, to_array
 from reading.output import say, told
 from reading.reader import look_at, most_prominent
+from training.judge import read_views
 
 MOST = 60  # pictures in a figure
 
 
-def plot(pairs, model=None, read_views=None, invert=None, every_layer=False):
+def plot(pairs, model=None, invert=None, every_layer=False):
     """Return a Figure of pairs, each (PIL image or None, its Reading or PictureError).
 
-    One picture is looked at again, as read_views(model, views) and invert have it, and the figure
-    shows what the looks took for ink; with every_layer, its way through the model instead.
+    One picture is looked at again, if there is a model, and the figure shows what the looks took
+    for ink; with every_layer, its way through the model instead.
     """
     arrays = [None if image is None else to_array(image, 512) for image, _ in pairs]
     if every_layer:
         return explain(*arrays, pairs[0][1], model)
     readings, titles = zip(*(told(reading) for _, reading in pairs))
-    again = len(pairs) == 1 and read_views is not None
-    looks = find_looks(*pairs[0], model, read_views, invert) if again else []
+    again = len(pairs) == 1 and model is not None
+    looks = find_looks(*pairs[0], model, invert) if again else []
     if len(pairs) == 1 and readings[0] is not None and len(readings[0].digits) > 1:
         return plots.plot_number(*arrays, *readings, *titles, looks)
     mains = [None if reading is None else most_prominent(reading.digits) for reading in readings]
     return plots.plot_readings(arrays, readings, titles, mains, looks)
 
 
-def find_looks(image, reading, model, read_views, invert):
+def find_looks(image, reading, model, invert):
     """Return account() of each look at a picture that is read, or holds no digit."""
     if image is None or isinstance(reading, PictureError) and not isinstance(reading, NoDigit):
         return []
@@ -62,7 +63,7 @@ def explain(array, reading, model):
     if len(reading.digits) > 1:
         heading = f"The most prominent digit of {say(reading)} on its way through every layer"
     if np.abs(probabilities - main.probabilities).max() > 0.001:
-        heading = f"One of several looks at the picture; their mean is read as {say(reading)}"
+        heading = f"One of several views of the picture; their mean is read as {say(reading)}"
     steps = {name: kind for name, _, kind, _ in plots.trace_stages(model)}
     return layers.plot_layers(array, main.box, activations, probabilities, heading,
                               steps)

@@ -21,11 +21,11 @@ BROKEN = 12  # or this many, if they lie in the box of as few
 MANY_WAYS = 4000  # of what may be left of a cluster of segments: more are a thicket
 SMALLEST = 6  # pixels: no digit that is smaller can be read
 
-SKIP = 2.0  # nats, what it costs to leave out a segment as heavy as the others
+SKIP = 2.5  # nats, what it costs to leave out a segment as heavy as the others
 SURE = 0.9  # probability of a digit
 TWO = 1.5  # nats, what it costs to join what is two digits, most likely
 LEAST, BLOT = 0.55, 6.0  # of a digit's height: what is smaller is a blot; nats for all of it
-EACH = 0.5  # nats, what a digit costs beyond the network's doubt, so that fewer are better
+EACH = 0.4  # nats, what a digit costs beyond the network's doubt, so that fewer are better
 FAINT = 0.6, 0.3  # what fainter ink counts, and the most that it counts, as a share of the ink
 
 Candidates = namedtuple("Candidates", "groups boxes views segments ink")

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-TEMPERATURE = 0.05  # of a score: as much less makes a hypothesis less likely by a factor of e
+TEMPERATURE = 0.08  # of a score: as much less makes a hypothesis less likely by a factor of e
 SAME = 0.3  # intersection over union of two boxes that hold one digit
 ENOUGH = 0.75  # share of the ink explained: a speck is left out of most pictures
 SUSPECT = 0.7  # how far digits are believed that are parts of one segment, or among signs

@@ -27,10 +27,12 @@ from figures import plots, window  # noqa: E402
 from reading import candidates, posterior, reader  # noqa: E402
 from reading.image import PictureError, open_picture  # noqa: E402
 from reading.output import SURE  # noqa: E402
+from training import judge  # noqa: E402
 
 FOLDS = 6
 BANDS = 0.0, 0.5, 0.8, 0.95, 0.99, 1.0  # of the printed probability
 WEIGHTS = {
+    (judge, "TURN"): (0, 5, 8, 12),
     (candidates, "EACH"): (0.3, 0.4, 0.5, 0.6),
     (candidates, "SKIP"): (1.5, 2.0, 2.5),
     (candidates, "TWO"): (0.75, 1.5, 2.25),
@@ -43,10 +45,10 @@ WEIGHTS = {
 }
 
 
-def remember(judge):
-    """Make the reader find hypotheses, and ask judge, once for all settings.
+def remember(ask):
+    """Make the reader find hypotheses, and ask(views), once for all settings.
 
-    Returns the judge and a function that forgets a picture.
+    Returns what to ask and a function that forgets a picture.
     """
     found, judged, arrays = {}, {}, {}
     find_hypotheses, to_array = reader.find_hypotheses, reader.to_array
@@ -58,9 +60,10 @@ def remember(judge):
         return again
 
     def judge_again(views):
-        if id(views) not in judged:  # found keeps them, so no other list has this id
-            judged[id(views)] = judge(views)
-        return judged[id(views)]
+        key = id(views), judge.TURN  # found keeps views, so no other list has this id
+        if key not in judged:
+            judged[key] = ask(views)
+        return judged[key]
 
     def to_array_again(image, size):
         if size not in arrays:
@@ -89,14 +92,14 @@ def put(setting):
 def read_all(folders, settings):
     """Return (rows, hands, p, right): p, right, float and bool (settings, pictures)."""
     model = predict.load_model(None, None, "cpu")
-    judge, forget = remember(lambda views: predict.read_views(model, views))
+    ask, forget = remember(lambda views: judge.read_views(model, views))
     rows, p, right = list(pictures(folders)), [], []
     for path, label, _, _ in rows:
         image, each = open_picture(path), []
         for setting in settings:
             put(setting)
             try:
-                reading = reader.read_picture(image, judge)
+                reading = reader.read_picture(image, ask)
                 text = "".join(filter(str.isdigit, reading.text))
                 each.append((reading.probability, text == label))
             except PictureError:

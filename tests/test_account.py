@@ -94,7 +94,7 @@ def test_a_figure_says_it_and_changes_no_reading(model, kind, tmp_path, capsys, 
     image = Image.open(path)
     (reading,) = predict.predict_images([image], model)
     for n, looks in (1, looks_at(model, image)), (2, []):
-        drawn = readings.plot([(image, reading)] * n, model, predict.read_views)
+        drawn = readings.plot([(image, reading)] * n, model)
         titles = [ax.get_title() for ax in drawn.axes if ": P " in ax.get_title()]
         assert len(titles) == len(looks)
 
@@ -114,7 +114,7 @@ def test_what_is_no_digit_has_an_account_too_if_there_is_ink(model):
     for image, why in (Image.fromarray(dots), "digit"), (Image.new("L", (90, 90)), "blank"):
         (error,) = predict.predict_images([image], model)
         assert isinstance(error, NoDigit) and why in str(error)
-        figure = readings.plot([(image, error)], model, predict.read_views)
+        figure = readings.plot([(image, error)], model)
         assert any(": P " in ax.get_title() for ax in figure.axes) == (why == "digit")
 
 

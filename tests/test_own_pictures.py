@@ -94,7 +94,7 @@ def test_the_correct_ones_are_counted_as_they_are_read(data, fours, seven, model
     )
     pictures_there = [own_pictures.Picture(path, digit, None) for digit, path in wanted]
     gone = own_pictures.Picture(tmp_path / "gone.png", 4, None)
-    assert own_pictures.count_correct([*pictures_there, gone], model, "cpu") == correct
+    assert own_pictures.count_correct([*pictures_there, gone], model) == correct
 
 
 # Keeping

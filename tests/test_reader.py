@@ -15,7 +15,7 @@ from reading import candidates, forms, lines, output, posterior, reader, segment
 import predict
 from reading.binarize import Hypothesis, binarize
 from reading.image import PictureError
-from reading.posterior import Digit, Reading, combine
+from reading.posterior import TEMPERATURE, Digit, Reading, combine
 from strokes import tight
 
 
@@ -466,9 +466,9 @@ def test_looks_that_agree_outvote_one_that_is_a_little_better_and_a_rival_lowers
     assert second.probabilities.sum() == pytest.approx(1)
 
 
-@pytest.mark.parametrize("worse", [0.3, 0.6])
+@pytest.mark.parametrize("worse", [6, 12])  # so many times TEMPERATURE
 def test_a_look_that_explains_little_counts_little(worse):
-    votes, reading = combine([say("27", 0.8 - worse)] * 5 + [say("33", 0.8)])
+    votes, reading = combine([say("27", 0.8 - worse * TEMPERATURE)] * 5 + [say("33", 0.8)])
     assert (votes[0][0], reading.text) == (5, "33")
     assert [digit.probability for digit in reading.digits] == pytest.approx([0.96] * 2, abs=0.02)
 

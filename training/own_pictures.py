@@ -2,7 +2,7 @@
 
     keep(file, ".png", 7, folder)        copy a picture into folder/7, as predict.py --label does
     pictures, problems = load(folder)    load all of them, normalized as in predict.py
-    count_correct(pictures, model, ...)  count how many of them a network reads correctly
+    count_correct(pictures, model)       count how many of them a network reads correctly
 
 Finding a digit whose value is known takes no network: every candidate is believed to be that digit,
 each with the same probability, so the fewest candidates that explain most of the ink are chosen.
@@ -19,7 +19,7 @@ import utils
 from reading.image import PictureError, open_file, open_picture
 from reading.reader import most_prominent, read_picture
 from reading.sources import SUFFIXES, list_folder
-from training import data
+from training.judge import read_views
 from utils import LeNetError
 
 Picture = namedtuple("Picture", "path digit view")
@@ -143,17 +143,14 @@ def as_tensors(pictures):
     return utils.resize(torch.from_numpy(views)), torch.tensor([each.digit for each in pictures])
 
 
-def count_correct(pictures, model, device):
+def count_correct(pictures, model):
     """Return how many of pictures model reads correctly, from their files, as predict.py would."""
-    def judge(views):
-        images = utils.resize(torch.from_numpy(np.stack(views)))
-        batches = data.Batches(images, torch.zeros(len(images)), 500)
-        return utils.predict_all(model, batches, device)[0].softmax(1).numpy()
-
+    model.eval()
     n_correct = 0
     for each in pictures:
         try:
-            digits = read_picture(open_picture(each.path), judge).digits
+            image = open_picture(each.path)
+            digits = read_picture(image, lambda views: read_views(model, views)).digits
             n_correct += most_prominent(digits).digit == each.digit
         except PictureError:  # no digit found; or the file has gone meanwhile
             pass

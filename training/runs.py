@@ -97,7 +97,7 @@ def train_seeds(training_process, args, settings, device, scratch, state, pictur
             report.warn_on_error(files.keep_run)(args.runs, model, history, settings, outcome,
                                                  device)
         if pictures:
-            n = own_pictures.count_correct(pictures, model, device)
+            n = own_pictures.count_correct(pictures, model)
             print(f"your pictures: {n} of {len(pictures)} read correctly", flush=True)
         if seed == first:
             comparison = finish(args, settings, model, history, errors, data, device)
