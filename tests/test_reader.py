@@ -118,7 +118,7 @@ def test_other_ink_makes_a_number_unsure(model, some, size):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("narrow, floor", [(0.9, 0.6), (0.75, 0.5), (0.65, 0.5)])
+@pytest.mark.parametrize("narrow, floor", [(0.9, 0.7), (0.75, 0.55), (0.65, 0.55)])
 def test_two_digits_that_touch_are_read_where_nothing_else_is(model, some, narrow, floor):
     """How high a digit is, only the pair itself tells; it may be no wider if both are narrow."""
     rng, images, wanted = np.random.default_rng(0), [], []
