@@ -11,9 +11,9 @@ import math
 
 import numpy as np
 import torch
-from torch.nn import functional as F
 
 import utils
+from training.augment import affine, warp
 
 TURN = 8  # degrees; training turns digits by up to 15
 
@@ -36,11 +36,6 @@ def read_inputs(model, inputs):
 
 
 def turn(images, degrees):
-    """Return images, uint8 (N, 1, H, W), turned about their middle, clockwise."""
-    angle = math.radians(degrees)
-    cos, sin = math.cos(angle), math.sin(angle)
-    where = torch.tensor([[[cos, sin, 0.0], [-sin, cos, 0.0]]])
-    grid = F.affine_grid(where, (1, *images.shape[1:]), align_corners=False)
-    grid = grid.expand(len(images), -1, -1, -1)
-    turned = F.grid_sample(images.float(), grid, align_corners=False)
-    return turned.round().to(torch.uint8)
+    """Return images, uint8 (N, 1, 32, 32), turned about their middle, clockwise."""
+    angles = torch.full((len(images),), -math.radians(degrees))
+    return warp(images.float(), affine(angles)).round().to(torch.uint8)
