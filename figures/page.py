@@ -14,6 +14,7 @@ import torch
 from torch.nn import functional as F
 
 import utils
+from training import judge
 from utils import LeNetError
 
 TEMPLATE = Path(__file__).with_name("page.html")
@@ -83,7 +84,7 @@ def make_page(model, metadata, images, labels):
     right = (logits.argmax(1) == labels).sum().item()
     chosen = choose_digits(logits, labels)
     data = {
-        "mean": utils.MEAN, "std": utils.STD,
+        "mean": utils.MEAN, "std": utils.STD, "turn": judge.TURN,
         "recipe": str(metadata.get("recipe", "")), "accuracy": round(100 * right / len(labels), 2),
         "weights": {name: {"weight": encode(weight), "bias": encode(bias)}
                     for name, (weight, bias) in layers.items()},

@@ -21,6 +21,7 @@ from figures import page
 from model import LeNet5
 from strokes import draw_lines, to_image, wobble
 from training.data import read_mnist
+from training.judge import read_views
 
 NODE = shutil.which("node") or shutil.which("nodejs")
 needs_node = pytest.mark.skipif(NODE is None, reason="node is not installed")
@@ -111,6 +112,17 @@ def test_the_page_computes_what_torch_computes(node, model, test_set):
     with torch.inference_mode():
         expected = page.forward(page.round_weights(model), utils.to_inputs(images))
     assert np.abs(np.array(found) - expected.numpy()).max() < 1e-3
+
+
+@needs_node
+def test_the_page_judges_a_view_as_predict_py_does(node, model, test_set):
+    sides = np.flatnonzero([label in (1, 7, 9) for label in test_set[1][:300]])[:40]  # also on its side
+    views = [np.rot90(image, i % 2).copy() for i, image in enumerate(test_set[0][sides].numpy())]
+    found = np.array(node("(network, views) => views.map(view => judgeView(network, view))",
+                          [view.ravel().tolist() for view in views]))
+    apart = np.abs(found - read_views(model, views)).max(axis=1)
+    standing = model(utils.to_inputs(np.stack(views)))[1].detach().numpy()
+    assert apart.mean() < 0.25 * np.abs(found - standing).max(axis=1).mean()  # turned at 28x28
 
 
 @pytest.mark.slow
