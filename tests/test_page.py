@@ -280,13 +280,16 @@ def test_a_person_draws(browser):
         assert browser.evaluate("result.probability") > predict.output.SURE
     browser.press("u")
     browser.wait("result.text === '9021'")
+    browser.evaluate("while (past.length) ACTIONS.u()")
+    browser.wait("state === EMPTY && !result.text")
     browser.press("r")
     browser.wait("state.sample && result.digits.length === 1")
     browser.press("t")
     browser.wait("angle >= 30")
+    browser.evaluate("document.getElementById('language').click()")
+    assert browser.evaluate("$('play').textContent.includes(say('stop'))")
     browser.press("t")
     browser.wait("!playing")
-    browser.evaluate("document.getElementById('language').click()")
     assert browser.evaluate("document.documentElement.lang + document.title")
 
 
@@ -317,6 +320,9 @@ def test_by_keys_alone(browser):
     for key in [" ", *["ArrowDown"] * 18, " "]:
         browser.press(key)
     browser.wait("result.text === '1'")
+    for key in ["ArrowRight", "ArrowRight", " ", "ArrowRight", "u", *["ArrowRight"] * 5]:
+        browser.press(key)  # the pen is up once its stroke is undone
+    browser.wait("result.text === '1' && state.strokes.length === 1 && !pen.down")
     names = browser.evaluate("""
         [...document.querySelectorAll('button, input, canvas[tabindex]')].map(element =>
             element.textContent.trim() || element.getAttribute('aria-label')
