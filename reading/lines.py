@@ -33,19 +33,35 @@ def has_signs(box, lines, mask):
         return False
     _, parts = components(mask)
     x, y = (parts[:, :2] + parts[:, 2:]).T / 2
-    size = sizes(parts).max(axis=1)
+    size, narrow = sizes(parts).max(axis=1), sizes(parts).min(axis=1)
     for ours in (box[line] for line in lines if len(line) > 1):
         left, top, right, bottom = ours.T
         height = np.median(sizes(ours).max(axis=1))
         within = (y > top.min()) & (y < bottom.max() + 0.1 * height)
         near = (x > left.min() - height) & (x < right.max() + height)
         speck = SPECK * height
-        # over or under a digit, or part of it
-        above = (x[:, None] > left - speck / 2) & (x[:, None] < right + speck / 2)
-        signs = within & near & ~above.any(axis=1) & (size > speck) & (size < 1.2 * height)
-        if signs.any():
+        aside = is_aside(x, left, right, speck / 2)  # not over or under a digit, nor part of it
+        signs = aside & (size > speck) & (size < 1.2 * height)
+        # a point is smaller, stands low, and may have been taken for a part of the digit beside it
+        body = parts[(size[:, None] * holds(ours, x, y)).argmax(axis=0)]
+        point = is_aside(x, body[:, 0], body[:, 2], speck / 2) & (size > speck / 2)
+        point &= (size < np.minimum(0.3 * height, 2 * narrow))
+        point &= np.abs(y - np.median(bottom)) < 0.2 * height
+        if (within & near & (signs | point)).any():
             return True
     return False
+
+
+def is_aside(x, left, right, margin):
+    """Return bool (N,): of x (N,), what lies in none of the spans left..right (M,)."""
+    return ((x[:, None] < left - margin) | (x[:, None] > right + margin)).all(axis=1)
+
+
+def holds(box, x, y):
+    """Return bool (N, M): which of N points lie in which of M boxes."""
+    left, top, right, bottom = box.T
+    x, y = x[:, None], y[:, None]
+    return (left < x) & (x < right) & (top < y) & (y < bottom)
 
 
 def find_slope(centre, height):

@@ -443,6 +443,21 @@ def test_signs_in_a_line_make_it_unsure_and_specks_and_what_is_under_it_do_not(
     assert not reading.suspect or reading.probability < output.SURE
 
 
+@pytest.mark.parametrize("radius", [4, 6, 8, 10])
+@pytest.mark.parametrize("apart", [20, 40])
+def test_a_decimal_point_is_never_left_out_without_a_word(model, some, radius, apart):
+    """Whether it is taken for a speck, for part of the digit beside it, or for nothing."""
+    ink, left = np.zeros((220, 520), dtype=np.float32), 40
+    for n, each in enumerate(tight(pictures.enlarge(some[i], 100)) for i in (3, 4, 7)):
+        ink[150 - len(each):150, left:left + each.shape[1]] = each
+        left += each.shape[1] + 25
+        if n == 0:
+            cv2.circle(ink, (left + apart // 2 - 25, 150 - radius), radius, 1.0, -1)
+            left += apart + 2 * radius - 25
+    reading, = predict.predict_images([pictures.to_image(1 - 0.9 * ink)], model)
+    assert reading.probability < output.SURE
+
+
 def say(text, score, sure=0.96, apart=0.2):
     """Return a Reading of digits side by side, of which each is so sure."""
     digits = []
