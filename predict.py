@@ -16,6 +16,7 @@ folders, pictures are found however deep they lie, in natural order.
 """
 
 import importlib.util
+import os
 import signal
 import sys
 
@@ -160,6 +161,8 @@ def check(args, parser):
                                  "would be the next time; choose another name and folder")
     if args.save:
         window.find_format(args.save)
+        if args.csv and os.path.realpath(args.csv) == os.path.realpath(args.save):
+            raise ValueError(f"argument --save: {args.save} is the table's name, too")
     return mode, utils.pick_device(args.device)
 
 

@@ -100,9 +100,12 @@ def training_process(model, loss_func, optimizer, train_loader, valid_loader, ep
     a list of one dict per epoch, extended in place; a resumed run passes the epochs already done
     and their best_weights. on_epoch(history, best_weights) is called after each epoch. If given,
     train_sample, a loader of undistorted training images, is what training accuracy is measured on.
-    how: train()'s scheduler and gradients. Raises LeNetError if a loss is not finite.
+    how: train()'s scheduler and gradients. Raises LeNetError if a loss is not finite, ValueError if
+    epochs is less than 1.
     """
     history = [] if history is None else history
+    if epochs < 1:
+        raise ValueError(f"epochs is {epochs}; a training takes at least one")
     while len(history) < epochs:
         started, epoch = time.perf_counter(), len(history) + 1
         lr = optimizer.param_groups[0]["lr"]  # its peak is in optimizer.defaults
@@ -213,6 +216,8 @@ def check(args):
         raise ValueError("--mine cannot be combined with --data")
     if args.dry_run:
         settings["epochs"] = 1
+    if args.checkpoint and os.path.realpath(args.checkpoint) == os.path.realpath(utils.CHECKPOINT):
+        args.checkpoint = utils.CHECKPOINT  # however it was written
     args.pictures, args.runs = files.choose_folders(args.checkpoint, args.assets_dir)
     if args.checkpoint is None:
         args.checkpoint = choose_checkpoint()[0] if args.evaluate else utils.CHECKPOINT
@@ -233,7 +238,7 @@ def main(argv=None):
         settings, device = check(args)
         state = runs.load_state(args.checkpoint) if args.resume else None
         if state is not None:
-            runs.check_resume(args, SETTINGS, settings, state["settings"])
+            runs.check_resume(args, SETTINGS, settings, state)
             settings = settings | state["settings"]
         is_mine = args.mine or "mine" in settings
         pictures = runs.load_own_pictures(args.data_dir / "mine", settings) if is_mine else []
@@ -241,7 +246,9 @@ def main(argv=None):
         parser.error(str(error))
     except LeNetError as error:
         return fail(error)
-    args.stopped = runs.how_to_resume(args) if args.resume else "stopped"  # to say at Ctrl-C
+    args.stopped = runs.how_to_resume(args) if args.resume else (  # to say at Ctrl-C
+        "stopped" if args.evaluate or args.compare or args.dry_run else
+        "stopped before an epoch was done: start it again; --resume knows nothing of it")
     in_main_thread = threading.current_thread() is threading.main_thread()  # only it has signals
     terminate = signal.signal(signal.SIGTERM, raise_interrupt) if in_main_thread else None
     try:

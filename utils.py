@@ -249,21 +249,6 @@ def compute_logits(model, x):
     return output[0] if isinstance(output, tuple) else output
 
 
-def name_stages(model):
-    """Return {name: module} of a network's stages, named as LeNet-5's are: C1, S2, C3, S4, C5, F6,
-    output. A stage is a convolution (C), pooling (S) or a linear layer (F), with the activation
-    behind it; its output is that of the module."""
-    stages = []
-    for layer in model.modules():
-        kinds = {"Conv2d": "C", "Linear": "F", "MaxPool2d": "S", "AvgPool2d": "S"}
-        if kind := kinds.get(type(layer).__name__):
-            stages.append([f"{kind}{len(stages) + 1}", layer])
-        elif stages and not list(layer.children()):
-            stages[-1][1] = layer
-    stages[-1][0] = "output"
-    return dict(stages)
-
-
 @torch.no_grad()
 def predict_all(model, data_loader, device):
     """Return (logits, labels) of everything in data_loader: float (N, n_classes) and int64 (N,), on

@@ -1,13 +1,94 @@
-"""Draw one picture on its way through every layer of the network."""
+"""Draw the network's layers, and one picture on its way through every one of them."""
 
 import math
 
 import numpy as np
+import torch
 
 from figures import plots
 
 # What plot_layers draws with, in the unit of its axes: the height of one of the 120 numbers in C5
 TOP, BOTTOM, SIDE, GAP, PAD, HIGH = 64, -64, 54, 30, 3, 107
+STAGES = {"Conv2d": ("C", "{0}x{0} convolution"), "AvgPool2d": ("S", "{0}x{0} average"),
+          "MaxPool2d": ("S", "{0}x{0} maximum"), "Linear": ("F", "linear")}
+
+
+def plot_architecture(model):
+    """Return a Figure of model's layers as stacks of feature maps, as figure 2 of LeCun et al."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9.4, 3.6), layout="constrained")
+    ax = figure.subplots()
+    stages, x, previous = trace_stages(model), 0.0, None
+    for name, output, kind, count in stages:
+        width, what = draw_stage(ax, x, output.shape)
+        if previous is not None:
+            ax.annotate("", xy=(x - 0.08, 0), xytext=(previous + 0.08, 0),
+                        arrowprops=dict(arrowstyle="->", color="#7f8c8d"))
+            ax.text((previous + x) / 2, -2.9, kind.replace(" ", "\n"), ha="center", va="top",
+                    fontsize=9, color=plots.GREY)
+        ax.text(x + width / 2, 2.75, f"{name}\n{what}", ha="center", va="bottom", fontsize=10,
+                color=plots.INK)
+        ax.text(x + width / 2, -4.4, f"{count:,}", ha="center", va="top", fontsize=9)
+        previous = x + width
+        x = previous + 1.7
+    total = sum(p.numel() for p in model.parameters())
+    ax.text(-0.3, -4.4, "parameters", ha="right", va="top", fontsize=9)
+    ax.set(xlim=(-2.2, previous + 0.7), ylim=(-5.0, 4.1), aspect="equal",
+           title=f"LeNet-5 after LeCun et al. (1998), as it is built today: {total:,} parameters")
+    ax.axis("off")
+    return figure
+
+
+def trace_stages(model, x=None):
+    """Return [(name, its output, kind, number of parameters)] of the stages that x passes through.
+
+    x: float (1, 1, 32, 32). A stage is a convolution (C), pooling (S) or a linear layer (F), with
+    the activation behind it: Input, C1, S2, C3, S4, C5, F6, Output in LeNet-5.
+    """
+    x = torch.zeros(1, 1, 32, 32, device=next(model.parameters()).device) if x is None else x
+    stages = [["Input", x[0], "", 0]]
+
+    def record(module, inputs, output):
+        letter, kind = STAGES.get(type(module).__name__, (None, None))
+        if letter:
+            size = getattr(module, "kernel_size", 0)
+            kind = kind.format(size[0] if isinstance(size, tuple) else size)
+            count = sum(p.numel() for p in module.parameters())
+            stages.append([f"{letter}{len(stages)}", output[0], kind, count])
+        elif len(stages) > 1:
+            stages[-1][1] = output[0]
+
+    hooks = [module.register_forward_hook(record) for module in model.modules()
+             if not list(module.children())]
+    try:
+        with torch.no_grad():
+            model(x)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    stages[-1][0] = "Output"
+    return stages
+
+
+def draw_stage(ax, x, shape):
+    """Draw one layer's output, (C, H, W) or (C,), from x on; return (width, its size in words)."""
+    from matplotlib.patches import Polygon, Rectangle
+
+    depth, style = shape[0], dict(edgecolor=plots.INK, linewidth=0.9, zorder=3)
+    if len(shape) == 3 and shape[1] > 1:  # feature maps: a stack of squares, one behind the other
+        size, step = shape[1] / 8, 0.16 if depth > 1 else 0
+        width = height = size + step * (depth - 1)
+        for i in reversed(range(depth)):
+            corner = x + step * i, -height / 2 + step * i
+            ax.add_patch(Rectangle(corner, size, size, facecolor="white", **style))
+        words = f"{shape[1]}x{shape[2]}"
+        return width, f"{depth} @ {words}" if depth > 1 else words
+    width, height = 0.35, depth / 30 + 0.6  # single numbers: one narrow column
+    corners = [(x, -height / 2), (x + width, -height / 2 + 0.3), (x + width, height / 2 + 0.3),
+               (x, height / 2)]
+    ax.add_patch(Polygon(corners, facecolor="#dfe8f0", **style))
+    return width, f"{depth}"
 
 
 def plot_layers(picture, place, layers, probabilities, heading, steps):

@@ -30,7 +30,6 @@ def plot_losses(train_losses, valid_losses, valid_accuracies=None, title="LeNet-
     epochs: how many there will be, for the axis of a run that goes on; note: a line below it.
     """
     from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
 
     done = range(1, len(train_losses) + 1)
     best = min(done, key=lambda epoch: valid_losses[epoch - 1])
@@ -52,13 +51,12 @@ def plot_losses(train_losses, valid_losses, valid_accuracies=None, title="LeNet-
         axes[1].plot(done, errors, color=INK, label="validation")
         axes[1].plot(best, errors[best - 1], "o", color=WRONG,
                      label=f"best epoch {best}: {errors[best - 1]:.2f} %")
-        least = min((error for error in errors + learnt if error > 0), default=0.01)
-        axes[1].set(title="Error", ylabel="misread (%)", yscale="log", ylim=(least / 1.5, None))
+        least = min((error for error in errors + learnt if error > 0), default=0)
+        axes[1].set(title="Error", ylabel="misread (%)", yscale="log" if least else "linear",
+                    ylim=(least / 1.5, None))
     for ax in axes:
-        set_plain_ticks(ax.yaxis)
+        set_plain_ticks(ax)
         ax.set(xlabel="epoch", xlim=(0.5, (epochs or len(done)) + 0.5))
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-        ax.grid(alpha=0.3, which="both")
         ax.set_ylim(top=5 * ax.get_ylim()[1])  # room for the legend
         ax.legend(loc="upper right")
     figure.suptitle(title)
@@ -66,13 +64,38 @@ def plot_losses(train_losses, valid_losses, valid_accuracies=None, title="LeNet-
     return figure
 
 
-def set_plain_ticks(axis):
-    """Label a logarithmic axis with plain numbers: 0.04 rather than 4 x 10^-2."""
-    from matplotlib.ticker import FuncFormatter
+def plot_comparison(histories):
+    """Return a Figure of the curves of runs: {name: {column of its history: numbers}}."""
+    from matplotlib.figure import Figure
 
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.set_minor_formatter(FuncFormatter(
-        lambda value, _: f"{value:g}" if f"{value:e}"[0] in "235" else ""))
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    losses, errors = figure.subplots(1, 2)
+    for name, history in histories.items():
+        epochs, style = history["epoch"], {"marker": "." if len(history["epoch"]) < 20 else ""}
+        (line,) = losses.plot(epochs, history["valid_loss"], label=name, **style)
+        style["color"] = line.get_color()
+        losses.plot(epochs, history["train_loss"], ":", **style)
+        errors.plot(epochs, [100 - accuracy for accuracy in history["valid_accuracy"]], **style)
+    losses.set(title="Loss: validation; training, dotted", ylabel="cross entropy (nats)")
+    errors.set(title="Validation error", ylabel="misread (%)")
+    for ax in losses, errors:
+        ax.set(xlabel="epoch", yscale="log")
+        set_plain_ticks(ax)
+    losses.legend(fontsize="small")
+    return figure
+
+
+def set_plain_ticks(ax):
+    """Label epochs with whole numbers, values with plain ones: 0.04 rather than 4 x 10^-2."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    low, high = ax.get_ylim()
+    named = "235" if high > 3 * low else "23456789"  # of the values between powers of ten
+    ax.yaxis.set_minor_formatter(FuncFormatter(
+        lambda value, _: f"{value:g}" if f"{value:e}"[0] in named else ""))
+    ax.grid(alpha=0.3, which="both")
 
 
 def plot_confusion(labels, predictions, classes="0123456789"):
@@ -158,80 +181,6 @@ def plot_mistakes(images, labels, probabilities, classes="0123456789", most=80):
     heading = (f"Misread test digits: {which}{len(wrong)} of {len(labels):,}\n"
                "true digit, what it was read as, and with which probability")
     return plot_digits(images[shown], titles, [False] * len(shown), heading)
-
-
-def plot_architecture(model):
-    """Return a Figure of model's layers as stacks of feature maps, as figure 2 of LeCun et al."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9.4, 3.6), layout="constrained")
-    ax = figure.subplots()
-    stages, x, previous = trace_stages(model), 0.0, None
-    for name, shape, kind, count in stages:
-        width, what = draw_stage(ax, x, shape)
-        if previous is not None:
-            ax.annotate("", xy=(x - 0.08, 0), xytext=(previous + 0.08, 0),
-                        arrowprops=dict(arrowstyle="->", color="#7f8c8d"))
-            ax.text((previous + x) / 2, -2.9, kind.replace(" ", "\n"), ha="center", va="top",
-                    fontsize=9, color=GREY)
-        ax.text(x + width / 2, 2.75, f"{name}\n{what}", ha="center", va="bottom", fontsize=10,
-                color=INK)
-        ax.text(x + width / 2, -4.4, f"{count:,}", ha="center", va="top", fontsize=9)
-        previous = x + width
-        x = previous + 1.7
-    total = sum(count for *_, count in stages)
-    ax.text(-0.3, -4.4, "parameters", ha="right", va="top", fontsize=9)
-    ax.set(xlim=(-2.2, previous + 0.7), ylim=(-5.0, 4.1), aspect="equal",
-           title=f"LeNet-5 after LeCun et al. (1998), as it is built today: {total:,} parameters")
-    ax.axis("off")
-    return figure
-
-
-STAGES = {"Conv2d": ("C", "{0}x{0} convolution"), "AvgPool2d": ("S", "{0}x{0} average"),
-          "MaxPool2d": ("S", "{0}x{0} maximum"), "Linear": ("F", "linear")}
-
-
-def trace_stages(model):
-    """Return [(name, shape of the output, kind, number of parameters)] of a network's layers.
-
-    They are read off model as one image passes through it: Input, C1, S2 ... Output.
-    """
-    stages = [("Input", (1, 32, 32), "", 0)]
-
-    def record(module, inputs, output):
-        letter, kind = STAGES[type(module).__name__]
-        size = getattr(module, "kernel_size", 0)
-        count = sum(p.numel() for p in module.parameters())
-        stages.append((f"{letter}{len(stages)}", tuple(output.shape[1:]),
-                       kind.format(size[0] if isinstance(size, tuple) else size), count))
-
-    hooks = [module.register_forward_hook(record) for module in model.modules()
-             if type(module).__name__ in STAGES]
-    with torch.no_grad():
-        model(torch.zeros(1, 1, 32, 32, device=next(model.parameters()).device))
-    for hook in hooks:
-        hook.remove()
-    return [*stages[:-1], ("Output", *stages[-1][1:])]
-
-
-def draw_stage(ax, x, shape):
-    """Draw one layer's output, (C, H, W) or (C,), from x on; return (width, its size in words)."""
-    from matplotlib.patches import Polygon, Rectangle
-
-    depth, style = shape[0], dict(edgecolor=INK, linewidth=0.9, zorder=3)
-    if len(shape) == 3 and shape[1] > 1:  # feature maps: a stack of squares, one behind the other
-        size, step = shape[1] / 8, 0.16 if depth > 1 else 0
-        width = height = size + step * (depth - 1)
-        for i in reversed(range(depth)):
-            corner = x + step * i, -height / 2 + step * i
-            ax.add_patch(Rectangle(corner, size, size, facecolor="white", **style))
-        words = f"{shape[1]}x{shape[2]}"
-        return width, f"{depth} @ {words}" if depth > 1 else words
-    width, height = 0.35, depth / 30 + 0.6  # single numbers: one narrow column
-    corners = [(x, -height / 2), (x + width, -height / 2 + 0.3), (x + width, height / 2 + 0.3),
-               (x, height / 2)]
-    ax.add_patch(Polygon(corners, facecolor="#dfe8f0", **style))
-    return width, f"{depth}"
 
 
 def make_figure(wide, high, looks):

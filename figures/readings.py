@@ -58,36 +58,27 @@ def plot_random(images, labels, probabilities):
 def explain(array, reading, model):
     """Return a Figure of a picture, float (H, W, C), on its way through every layer of model."""
     main = most_prominent(reading.digits)
-    activations, probabilities = watch(model, main.view)
+    activations, steps, probabilities = watch(model, main.view)
     heading = f"{say(reading)}: from the picture to the reading, through every layer"
     if len(reading.digits) > 1:
         heading = f"The most prominent digit of {say(reading)} on its way through every layer"
-    if np.abs(probabilities - main.probabilities).max() > 0.001:
+    elif np.abs(probabilities - main.probabilities).max() > 0.001:
         heading = f"One of several views of the picture; their mean is read as {say(reading)}"
-    steps = {name: kind for name, _, kind, _ in plots.trace_stages(model)}
-    return layers.plot_layers(array, main.box, activations, probabilities, heading,
-                              steps)
+    return layers.plot_layers(array, main.box, activations, probabilities, heading, steps)
 
 
-@torch.inference_mode()
 def watch(model, view):
-    """Return ({stage: activations}, probabilities (10,)) of one digit, uint8 (28, 28).
+    """Return ({stage: activations}, {stage: its kind}, probabilities (10,)) of a digit, uint8
+    (28, 28).
 
-    The stages are utils.name_stages()'s, with their activation: C1, S2, C3, S4, C5, F6 in LeNet-5,
-    float arrays without a batch's dimension, and before them Input, uint8 (32, 32).
+    The stages are layers.trace_stages()'s, float arrays without a batch's dimension, but for Input:
+    uint8 (32, 32).
     """
-    stages, found = utils.name_stages(model), {}
-
-    def keep(name):
-        return lambda module, inputs, result: found.update({name: result[0].cpu().numpy()})
-
-    hooks = [module.register_forward_hook(keep(name)) for name, module in stages.items()]
-    try:
-        x = utils.to_inputs(torch.from_numpy(view[None])).to(next(model.parameters()).device)
+    view = torch.from_numpy(view[None])
+    x = utils.to_inputs(view).to(next(model.parameters()).device)
+    stages = layers.trace_stages(model, x)
+    found = {name: output.cpu().numpy() for name, output, _, _ in stages[:-1]}
+    found["Input"] = utils.resize(view)[0, 0].numpy()
+    with torch.inference_mode():
         probabilities = utils.compute_logits(model, x).softmax(1)[0].cpu().numpy()
-    finally:
-        for hook in hooks:
-            hook.remove()
-    found.pop("output", None)
-    seen = utils.resize(torch.from_numpy(view[None]))[0, 0].numpy()
-    return {"Input": seen} | found, probabilities
+    return found, {name: kind for name, _, kind, _ in stages}, probabilities

@@ -55,7 +55,7 @@ def open_window(figure, own_keys=False, wait=True):
         plt.close(figure)
         raise LeNetError("no window can be opened here: it takes a display and a toolkit (pip "
                          "install PyQt6), or a browser (pip install tornado, and set "
-                         "MPLBACKEND=WebAgg)")
+                         "MPLBACKEND=WebAgg); Assets/lenet5.html is a page to draw in")
     if own_keys:
         figure.canvas.mpl_disconnect(figure.canvas.manager.key_press_handler_id)
     with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C in the terminal closes the window too

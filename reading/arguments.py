@@ -1,7 +1,8 @@
 """The arguments of predict.py: what can be asked for, and what with what."""
 
-import os
 from pathlib import Path
+
+from reading.sources import find_sources
 
 TAKES = {  # the options that each mode takes; all take --checkpoint and --device
     "draw": {"save"}, "export": set(), "multi": {"save", "show", "seed"}, "label": {"images"},
@@ -51,7 +52,7 @@ def check(args, parser):
         raise ValueError("a .csv table is read by itself, and its digits go to another: --csv FILE")
     if args.images.count("-") > 1:
         raise ValueError("argument IMAGE: standard input (-) can be read only once")
-    if args.explain and (len(args.images) != 1 or os.path.isdir(args.images[0])):
+    if args.explain and args.images != ["-"] and len(list(find_sources(args.images))) != 1:
         raise ValueError("argument --explain: takes one picture")
     if args.draw and args.save and args.save.suffix.lower() != ".png":
         raise ValueError(f"argument --save: a drawing is saved as .png, got {args.save}")

@@ -132,6 +132,8 @@ def identify(file):
     except UnidentifiedImageError:
         file.seek(0)
         head = file.read(12)
+        if not head:
+            raise PictureError("an empty file") from None
         if head[:5] == b"%PDF-":
             raise PictureError("a PDF: save its pages as pictures first (pdftoppm -r 150 -png "
                                "scan.pdf page, or a viewer's export)") from None

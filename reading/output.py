@@ -91,7 +91,7 @@ def read_table(path, rows=2000):
     hold names. Raises PictureError, naming the lines, if the file holds anything else.
     """
     try:
-        with open(path, encoding="ascii") as file:
+        with open(path, encoding="utf-8-sig") as file:  # as Excel writes it, too
             first, n = file.readline(), 1
             if first.lstrip('" ')[:1].isalpha():
                 first, n = file.readline(), 2
@@ -103,7 +103,8 @@ def read_table(path, rows=2000):
                     lines.append(line)
                 if not lines:
                     return
-                yield parse_lines(lines, n)
+                if not "".join(lines).isspace():
+                    yield parse_lines(lines, n)
                 n, lines = n + len(lines), []
     except UnicodeDecodeError:
         raise PictureError("not a table of numbers") from None
@@ -116,8 +117,8 @@ def parse_lines(lines, n):
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", DeprecationWarning)  # an old numpy takes 1.5 as 1
-            table = np.loadtxt(lines, dtype=np.int16, delimiter=",", ndmin=2, comments=None)
-        if table.shape == (len(lines), 784) and table.min() >= 0 and table.max() <= 255:
+            table = np.loadtxt(lines, dtype=np.int64, delimiter=",", ndmin=2, comments=None)
+        if table.shape[1] == 784 and table.min() >= 0 and table.max() <= 255:
             return table.astype(np.uint8).reshape(-1, 28, 28)
         why = f"{table.shape[1]} columns" if table.shape[1] != 784 else "a number outside 0 .. 255"
         why += " (leave out the labels)" * (table.shape[1] == 785)

@@ -72,7 +72,7 @@ def read_picture(image, judge, invert=None, begun=None):
     best = look_at(image, judge, invert, begun)
     if best is None or believed(best) < LEAST:
         blank = next(binarize(to_array(image, COARSE), invert), None) is None
-        why = "the picture is blank" if blank else "nothing in it looks like a digit"
+        why = "the picture is blank, or noise" if blank else "nothing in it looks like a digit"
         raise NoDigit(f"no digit found: {why}")
     probability = math.prod(digit.probability for digit in best.digits) * completeness(best)
     return best._replace(probability=probability, pages=image.info.get("pages", 1), looks=())

@@ -32,7 +32,7 @@ from reading.image import PictureError, to_array  # noqa: E402
 from reading.reader import most_prominent  # noqa: E402
 import pictures  # noqa: E402
 import make_film  # noqa: E402
-from figures import plots, readings, window  # noqa: E402
+from figures import layers, plots, readings, window  # noqa: E402
 import predict  # noqa: E402
 import train  # noqa: E402
 import utils  # noqa: E402
@@ -370,7 +370,7 @@ if __name__ == "__main__":
         learn_a_hand(ASSETS / "mine.png")
     else:
         model, metadata = checkpoints.load_checkpoint(utils.SHIPPED)
-        window.save_figure(plots.plot_architecture(model), ASSETS / "architecture.png")
+        window.save_figure(layers.plot_architecture(model), ASSETS / "architecture.png")
         window.save_figure(plot_predictions(model), ASSETS / "predictions.png")
         (ASSETS / "photo.jpg").write_bytes(take_photograph())
         photo = Image.open(ASSETS / "photo.jpg")

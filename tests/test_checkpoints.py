@@ -191,6 +191,13 @@ def test_nothing_in_a_file_is_run(tmp_path, monkeypatch, craft):
     assert "\n" not in str(error.value) and not (tmp_path / "run").exists()
 
 
+def test_what_a_setting_is_called_makes_no_file_suspect(tmp_path):
+    settings = dict(data="/home/me/code/constants.pkl/set")
+    checkpoints.save_checkpoint(tmp_path / "net.pth", LeNet5().state_dict(), settings=settings,
+                                recipe="classic", seed=0, epoch=1)
+    assert checkpoints.load_checkpoint(tmp_path / "net.pth")[1]["settings"] == settings
+
+
 def test_a_truncated_checkpoint_is_refused_wherever_it_was_cut(checkpoint, tmp_path):
     whole = checkpoint.read_bytes()
     rng = random.Random(0)

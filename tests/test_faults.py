@@ -143,9 +143,10 @@ def test_resumed_equals_uninterrupted(straight, interrupted, capsys):
 
 
 @pytest.mark.slow
-def test_resuming_a_finished_run_changes_nothing(straight, tmp_path):
+def test_resuming_a_finished_run_changes_nothing(straight, tmp_path, capsys):
     again = shutil.copytree(straight, tmp_path / "again")
     assert train.main(arguments(again, "--resume")) == 0
+    assert "that run is complete" in capsys.readouterr().out
     assert survival.same(survival.outcome(straight), survival.outcome(again))
 
 
@@ -318,7 +319,7 @@ def interrupt():
 
 
 @pytest.mark.parametrize("more, step, message", [
-    ([], 5, "stopped"),  # in the first epoch
+    ([], 5, "stopped before an epoch was done: start it again; --resume knows nothing of it"),
     (["--seeds", "2"], 50, "stopped; the files are those of seed 3, which was completed"),
     (["--dry-run"], 1, "stopped"),
 ])
@@ -353,7 +354,7 @@ def test_an_older_run_can_be_resumed_until_a_new_one_has_an_epoch(
 ):
     with at_step(5, interrupt):
         assert train.main(arguments(interrupted, *FEW)) == 130
-    assert capsys.readouterr().err == "train.py: stopped\n"
+    assert "--resume knows nothing of it" in capsys.readouterr().err
     assert train.main(arguments(interrupted, "--resume")) == 0
     assert survival.same(survival.outcome(straight), survival.outcome(interrupted))
 

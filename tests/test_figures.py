@@ -10,7 +10,7 @@ from torch.nn import functional as F
 import make_figures as figures
 import make_film
 import utils
-from figures import plots, readings, window
+from figures import layers, plots, readings, window
 from reading.posterior import Digit, Reading
 import train
 from model import LeNet5
@@ -75,21 +75,21 @@ def test_an_edited_network_is_drawn_as_it_is(few, edit, names, tmp_path):
     if edit:
         edit(model)
     view = F.interpolate(few[1][0][:1].float(), 28)[0, 0].byte().numpy()
-    layers, probabilities = readings.watch(model.eval(), view)
-    assert list(layers) == ["Input", *names.split()] and probabilities.sum() == pytest.approx(
+    seen, _, probabilities = readings.watch(model.eval(), view)
+    assert list(seen) == ["Input", *names.split()] and probabilities.sum() == pytest.approx(
         1, abs=1e-5
     )
-    stages = plots.trace_stages(model)
-    assert [name for name, *_ in stages] == [*layers, "Output"]
-    assert [shape for _, shape, *_ in stages[1:-1]] == [
-        maps.shape for name, maps in layers.items() if name != "Input"
+    stages = layers.trace_stages(model)
+    assert [name for name, *_ in stages] == [*seen, "Output"]
+    assert [output.shape for _, output, *_ in stages[1:-1]] == [
+        maps.shape for name, maps in seen.items() if name != "Input"
     ]
     assert sum(count for *_, count in stages) == sum(p.numel() for p in model.parameters())
     digit = Digit(7, 0.5, probabilities, (0.2, 0.2, 0.8, 0.8), 0, view, 1.0)
     reading = Reading([digit], "7", 0.5, True, "dark ink")
     for figure in (
         readings.explain(np.ones((50, 50, 1)), reading, model),
-        plots.plot_architecture(model),
+        layers.plot_architecture(model),
     ):
         window.save_figure(figure, tmp_path / "figure.png")
 

@@ -320,7 +320,7 @@ def test_of_several_pages_a_first_one_that_is_blank_is_refused_with_that_word(ca
     path = pages("blank.tif", 2, Image.new("RGB", seven.size, "white"))
     assert predict.main([str(path)]) == 1
     assert capsys.readouterr().err == (
-        f"predict.py: {path}: no digit found: the picture is blank; only the first of its 2 pages "
+        f"predict.py: {path}: no digit found: the picture is blank, or noise; only the first of its 2 pages "
         "was read\n"
     )
 

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -13,6 +14,8 @@ from torch import nn
 import predict
 import train
 import utils
+from figures import layers, readings
+from model import LeNet5
 from training import checkpoints, fast_cpu, recipes, report
 from utils import LeNetError
 
@@ -154,12 +157,41 @@ def test_another_network_that_is_replaced_is_kept(draw, small_data, checkpoint, 
 
 def test_stages_have_the_papers_names(draw):
     draw("deeper")
-    names = list(utils.name_stages(checkpoints.build_network()))
-    assert names == ["C1", "S2", "C3", "S4", "C5", "F6", "F7", "output"]
+    names = [name for name, *_ in layers.trace_stages(checkpoints.build_network())]
+    assert names == ["Input", "C1", "S2", "C3", "S4", "C5", "F6", "F7", "Output"]
     draw("ReLU")
-    stages = utils.name_stages(checkpoints.build_network())
-    assert list(stages) == ["C1", "S2", "C3", "S4", "C5", "F6", "output"]
-    assert isinstance(stages["C1"], nn.ReLU) and isinstance(stages["output"], nn.Linear)
+    stages = layers.trace_stages(checkpoints.build_network())
+    assert [name for name, *_ in stages] == ["Input", "C1", "S2", "C3", "S4", "C5", "F6", "Output"]
+    assert all((output >= 0).all() for _, output, *_ in stages[1:-1])  # with their activation
+
+
+class Reused(LeNet5):
+    """LeNet-5 with one pooling layer, one activation, each called wherever it is due."""
+
+    def __init__(self):
+        super().__init__()
+        self.pool, self.act = nn.AvgPool2d(2), nn.Tanh()
+        c1, _, _, c3, _, _, c5, _ = self.feature_extractor
+        f6, _, self.last = self.classifier
+        self.feature_extractor, self.classifier = nn.ModuleList([c1, c3, c5]), f6
+
+    def forward(self, x):
+        for i, layer in enumerate(self.feature_extractor):
+            x = self.act(layer(x))
+            x = self.pool(x) if i < 2 else x
+        logits = self.last(self.act(self.classifier(x.flatten(1))))
+        return logits, logits.softmax(1)
+
+
+def test_a_layer_that_is_called_twice_is_two_stages():
+    view = (np.random.default_rng(0).random((28, 28)) * 255).astype(np.uint8)
+    torch.manual_seed(0)
+    plain, reused = LeNet5(), Reused()
+    reused.load_state_dict(dict(zip(reused.state_dict(), plain.state_dict().values())))
+    seen, kinds, _ = readings.watch(reused, view)
+    expected, same_kinds, _ = readings.watch(plain, view)
+    assert list(seen) == list(expected) and kinds == same_kinds
+    assert all(np.allclose(seen[name], expected[name], atol=1e-6) for name in seen)
 
 
 @pytest.mark.slow

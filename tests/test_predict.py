@@ -402,12 +402,12 @@ def test_csv_has_a_row_per_picture(folder, tmp_path, network, capsys):
     assert rows[0][1:] == ["7", rows[0][2], "true", ""] and float(rows[0][2]) > predict.output.SURE
 
 
-@pytest.mark.parametrize("head", ["", ",".join(f"pixel{i}" for i in range(784)) + "\n"])
+@pytest.mark.parametrize("head", ["", ",".join(f"pixel{i}" for i in range(784)) + "\n", "\ufeff"])
 def test_a_table_of_images_becomes_a_table_of_labels(model, network, tmp_path, capsys, head):
     """As on Kaggle: 784 columns in, ImageId and Label out."""
     images, labels = mnist_test_set(300)
     rows = "\n".join(",".join(map(str, image.ravel())) for image in images)
-    (tmp_path / "test.csv").write_text(f"{head}{rows}\n")
+    (tmp_path / "test.csv").write_text(f"{head}{rows}\n\n", encoding="utf-8")
     arguments = [
         str(tmp_path / "test.csv"),
         "--csv",
@@ -429,6 +429,7 @@ def test_a_table_of_images_becomes_a_table_of_labels(model, network, tmp_path, c
     [
         ("1,2,3\n", "3 columns"),
         (",".join(["256"] * 784), "outside 0 .. 255"),
+        (",".join(["99999"] * 784), "outside 0 .. 255"),
         (",".join(["0"] * 784) + "\n" + ",".join(["nan"] * 784), "no whole number"),
         ("pixel0\n1,x\n", "no whole number"),
         (",".join(["1.5"] * 784), "no whole number"),
@@ -438,7 +439,7 @@ def test_a_table_of_images_becomes_a_table_of_labels(model, network, tmp_path, c
         ("pixel0,pixel1\n", "no images"),
         (",".join(["7"] * 785), "leave out the labels"),
     ],
-    ids="columns 256 nan letters 1.5 bytes missing empty header labels".split(),
+    ids="columns 256 99999 nan letters 1.5 bytes missing empty header labels".split(),
 )
 def test_a_table_of_anything_else_is_one_line(tmp_path, capsys, content, complaint):
     if content is not None:
@@ -517,7 +518,7 @@ def test_what_a_damaged_file_says_is_no_formula(tmp_path):
 
 def test_watching_the_layers_is_the_forward_pass(model):
     image = np.random.default_rng(0).integers(0, 256, (28, 28), dtype=np.uint8)
-    layers, probabilities = readings.watch(model, image)
+    layers, _, probabilities = readings.watch(model, image)
     c1, _, s2, c3, _, s4, c5, _ = model.feature_extractor
     f6, _, output = model.classifier
     assert layers["Input"].shape == (32, 32)
@@ -571,7 +572,9 @@ def test_explain_writes_a_figure_and_keeps_stdout_for_machines(
         ([], "IMAGE --draw --multi --export is required"),
         (["--explain"], "is required"),
         (["a.png", "b.png", "--explain"], "--explain: takes one"),
-        (["tests", "--explain"], "--explain: takes one"),
+        ([str(utils.ASSETS / "readme"), "--explain"], "--explain: takes one"),
+        ([str(utils.ASSETS / "readme" / "*.jpg"), "--explain"], "--explain: takes one"),
+        (["a.png", "--csv", "x.png", "--save", "./x.png"], "x.png is the table's name, too"),
         (["--multi", "--explain"], "--multi: takes no --explain"),
         (["--multi", "3", "--single"], "takes no --single"),
         (["--multi", "0"], "--multi: must be in 1 .. 1000"),

@@ -3,7 +3,11 @@
 import pytest
 import torch
 
-from training import report
+from figures import plots
+from training import files, report
+from training.augment import make_augment
+from training.recipes import make_settings
+from utils import LeNetError
 
 
 def test_expected_calibration_error_by_hand():
@@ -17,3 +21,43 @@ def test_pairs_are_counted_in_one_direction_the_most_frequent_first():
     labels, predictions = torch.tensor([[4, 4, 9, 9, 9, 7], [9, 9, 4, 9, 9, 1]])
     assert report.worst_pairs(labels, predictions, "0123456789") == ["4 as 9 (2)", "9 as 4 (1)", "7 as 1 (1)"]
     assert report.worst_pairs(labels, labels, "0123456789") == []
+
+
+@pytest.mark.parametrize("n_classes, accuracy, learned", [
+    (10, 12, False), (10, 60, True), (2, 55, False), (2, 99.5, True), (3, 98, True), (47, 3, False)])
+def test_near_chance_depends_on_the_number_of_classes(capsys, n_classes, accuracy, learned):
+    best = dict(epoch=1, valid_loss=0.1, valid_accuracy=accuracy)
+    report.print_result(best, {"upright": 100 - accuracy}, 100, n_classes, 1)
+    assert ("near chance" not in capsys.readouterr().out) == learned
+
+
+@pytest.mark.parametrize("labels", [[5], [0, 8], [1, 4], [7, 7, 3]])
+def test_a_few_images_are_drawn_whatever_they_show(labels):
+    images = torch.zeros(len(labels), 1, 32, 32, dtype=torch.uint8)
+    images[:, :, 8:24, 14:18] = 255
+    settings = make_settings(recipe="modern")
+    augment = make_augment(settings["ingredients"])
+    report.plot_augmentation((images, torch.tensor(labels)), augment, settings)
+
+
+def test_a_comparison_shows_each_run_however_short():
+    runs = {f"run {n}": {"epoch": list(range(1, n + 1)), "train_loss": [0.5] * n,
+                         "valid_loss": [0.4] * n, "valid_accuracy": [90.0] * n} for n in (1, 2, 30)}
+    figure = plots.plot_comparison(runs)
+    figure.canvas.draw()
+    for ax in figure.axes:
+        assert all(len(line.get_xdata()) > 1 or line.get_marker() == "." for line in ax.lines)
+        assert ax.get_xlabel() and ax.get_ylabel() and ax.get_title()
+
+
+def test_curves_without_an_error_are_drawn(recwarn):
+    plots.plot_losses([0.5, 0.3], [0.4, 0.2], [100.0, 100.0]).canvas.draw()
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", "1", '{"results": {}}', ""])
+def test_a_folder_of_no_completed_run_is_one_line(tmp_path, text):
+    (tmp_path / "history.csv").write_text("epoch,valid_loss\n1,0.5\n")
+    (tmp_path / "run.json").write_text(text)
+    with pytest.raises(LeNetError, match="is not the folder of a run"):
+        files.read_run(tmp_path)

@@ -103,7 +103,7 @@ def test_ten_tries_in_any_order_lose_nothing_that_was_better(
     plan = dict(recipe="modern", seed=0)
     if shipped == "no loss in it":
         torch.save(tell_apart(0), net)
-        losses[0] = files.load_if_there(net, valid_loader, "cpu")[1]
+        losses[0] = files.load_if_there(net, {}, valid_loader, "cpu")[1]
     elif shipped is not None:
         checkpoints.save_checkpoint(net, tell_apart(0), **files.describe(plan, row(shipped)))
         losses[0] = shipped
@@ -113,7 +113,7 @@ def test_ten_tries_in_any_order_lose_nothing_that_was_better(
         if what == "resumed" and last.exists():
             number = which(last)
         else:
-            files.keep_unfinished(net, valid_loader, "cpu")
+            files.keep_unfinished(net, {}, valid_loader, "cpu")
             losses[number] = loss
             checkpoints.save_checkpoint(
                 last, tell_apart(number), history=row(loss), **files.describe(plan, row(loss))
@@ -131,6 +131,25 @@ def test_ten_tries_in_any_order_lose_nothing_that_was_better(
             assert which(net) == number
         there = {which(path) for path in (net, last, previous)} - {None}
         assert min(losses[n] for n in there) == min(losses.values())
+
+
+def test_losses_on_different_data_sets_are_not_compared(tmp_path, valid_loader):
+    """The best network of a set is kept, whatever a run on another one left there."""
+    net = tmp_path / "net.pth"
+    last, previous = (files.sibling_path(net, what) for what in ("last.pth", "previous.pth"))
+
+    def metadata(loss, **more):
+        history = [dict(epoch=1, valid_loss=loss, valid_accuracy=50.0)]
+        return dict(files.describe(dict(recipe="modern", seed=0, **more), history), history=history)
+
+    checkpoints.save_checkpoint(net, tell_apart(1), **metadata(0.021))
+    checkpoints.save_checkpoint(previous, tell_apart(2), **metadata(0.02))
+    checkpoints.save_checkpoint(last, tell_apart(3), **metadata(0.01, data="kmnist"))
+    files.keep_unfinished(net, {}, valid_loader, "cpu")
+    assert which(previous) == 2
+    checkpoints.save_checkpoint(previous, tell_apart(3), **metadata(0.01, data="kmnist"))
+    files.install_checkpoint(net, tell_apart(4), metadata(0.025), valid_loader, "cpu")
+    assert which(net) == 4 and which(previous) == 1
 
 
 @pytest.mark.slow

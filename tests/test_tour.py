@@ -9,7 +9,7 @@ import pytest
 
 import predict
 import utils
-from figures import plots, window
+from figures import layers, plots, window
 from model import LeNet5
 from utils import LeNetError
 
@@ -38,7 +38,7 @@ def test_a_notebook_shows_figures_and_opens_no_window(shown, tmp_path, seven, mo
     with pytest.raises(
         LeNetError, match="no window can be opened here"
     ):  # it has to answer a mouse
-        window.open_window(plots.plot_architecture(LeNet5()), own_keys=True)
+        window.open_window(layers.plot_architecture(LeNet5()), own_keys=True)
     assert not plt.get_fignums()
 
 

@@ -342,8 +342,18 @@ def test_evaluate_says_what_training_said(trained, small_data, capsys):
                        "--assets-dir", str(folder / "pictures")]) == 0
     again = capsys.readouterr().out
     accuracy = out.split("test accuracy ")[1].split(" %")[0]
-    assert f"test accuracy {accuracy} %" in again
+    assert f"net.pth: test accuracy {accuracy} %" in again
+    assert "written: " in again and "mistakes.png" in again
     assert "+-45" in again and "digit 9" in again and "calibration error" in again
+
+
+def test_the_default_checkpoint_is_that_however_it_is_written(monkeypatch):
+    for folder, name in (utils.ROOT, "Model/LeNet5.pth"), (utils.DATA, "../Model/LeNet5.pth"):
+        monkeypatch.chdir(folder)
+        args = train.get_parser().parse_args(["--checkpoint", name])
+        train.check(args)
+        assert args.checkpoint == utils.CHECKPOINT
+        assert (args.pictures, args.runs) == (utils.ASSETS, utils.ROOT / "runs")
 
 
 @pytest.mark.slow
@@ -412,6 +422,11 @@ def test_failed_work_is_one_line_with_status_1(capsys, tmp_path):
         and err
         == f"train.py: {tmp_path / 'nothing.pth'}: no such checkpoint; python train.py makes one\n"
     )
+
+
+def test_a_training_of_no_epochs_is_refused():
+    with pytest.raises(ValueError, match="epochs is 0"):
+        train.training_process(None, None, None, None, None, 0, "cpu")
 
 
 def test_a_run_that_learned_nothing_says_so(small_data, tmp_path, monkeypatch, capsys):

@@ -8,6 +8,8 @@ Nothing in a file is executed, and weights are never read into another network t
 
 import io
 import os
+import re
+import zipfile
 from pathlib import Path
 
 import torch
@@ -83,17 +85,20 @@ def read_file(path):
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise LeNetError(f"{path} can't be read: {reason}") from error
-    # An archive's names stand in it as they are. torch.load hands one with these to TorchScript,
-    # and old versions of it anything that is no zip archive to a reader that runs code.
-    if any(name in content for name in (b"torch.nn.modules", b"constants.pkl", b"/code/")):
-        raise LeNetError(f"{path} holds a whole pickled or scripted module, which could run code "
-                         "when loaded; its owner can convert it: "
-                         "torch.save(torch.load(file, weights_only=False).state_dict(), file)")
+    scripted = False
     try:
-        if content[:4] != b"PK\3\4":
+        if content[:4] != b"PK\3\4":  # old versions of torch.load run code in it
             raise ValueError("not a zip archive")
+        names = zipfile.ZipFile(io.BytesIO(content)).namelist()  # with these it asks TorchScript
+        scripted = any(re.search(r"/code/|constants\.pkl$", name) for name in names)
+        if scripted:
+            raise ValueError("TorchScript")
         return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # the unpickler meets arbitrary bytes here and may raise anything
+        if scripted or b"torch.nn.modules" in content:
+            raise LeNetError(f"{path} holds a whole pickled or scripted module, which could run "
+                             "code when loaded; its owner can convert it: torch.save(torch.load("
+                             "file, weights_only=False).state_dict(), file)") from error
         raise LeNetError(f"{path} is not a checkpoint that can be loaded safely: it is damaged, or "
                          "train.py did not make it") from error
 
@@ -158,7 +163,7 @@ def load_checkpoint(path=None, device="cpu"):
     network = metadata.get("network", {"layers": LENET5})
     with torch.random.fork_rng(devices=[]):
         model = build_network(len(_class_names(metadata)))
-    advice = "change model.py back, or train its network with another --checkpoint"
+    advice = "change model.py back, or train the network that it builds now: python train.py"
     theirs, ours = network["layers"].split(), name_layers(model).split()
     if theirs != ours:
         pairs = [f"{a} where model.py has {b}" for a, b in zip(theirs, ours) if a != b]

@@ -19,9 +19,9 @@ import functools
 from concurrent.futures import ThreadPoolExecutor
 
 import torch
-from torch import nn
 from torch.nn import functional as F
 
+from training.checkpoints import LENET5, name_layers
 from utils import compute_logits
 
 SMALLEST_CHUNK = 128  # images: with fewer, Python, which runs one thread at a time, is too slow
@@ -91,7 +91,7 @@ def agree(fast, model, loss_func, x, y, tolerance=1e-3):
 
     Models may differ from LeNet-5 in whatever way, so any error means no.
     """
-    if fast.keywords["im2col"] and layer_types(model) != IM2COL_LAYERS:
+    if fast.keywords["im2col"] and name_layers(model) != LENET5:
         return False
     try:
         with torch.random.fork_rng(devices=[]):  # of a dropout
@@ -101,15 +101,6 @@ def agree(fast, model, loss_func, x, y, tolerance=1e-3):
         return False
     pairs = zip(*([loss, *grads] for loss, grads in results))
     return all(b is not None and (a - b).norm() <= tolerance * b.norm() + 1e-6 for a, b in pairs)
-
-
-IM2COL_LAYERS = [nn.Conv2d, nn.Tanh, nn.AvgPool2d] * 2 + [nn.Conv2d, nn.Tanh, nn.Linear, nn.Tanh,
-                                                          nn.Linear]
-
-
-def layer_types(model):
-    """Return the types of model's layers, in their order."""
-    return [type(module) for module in model.modules() if not list(module.children())]
 
 
 # --------------------------------------------------------------------------------------------------

@@ -10,9 +10,9 @@
     LeNet5.last.csv        the epochs of that run so far
 
 An interrupted run leaves the network, its history and its pictures alone. A completed run replaces
-the network, even by a worse one, but the best of all that were there before, and of runs that were
-never completed, is kept. Besides, each completed run leaves a folder in runs/: its network, its
-epochs, and its settings and results with the machine's, as JSON.
+the network, even by a worse one, but the best of all that were there before, and of runs on the
+same data set that were never completed, is kept. Besides, each completed run leaves a folder in
+runs/: its network, its epochs, and its settings and results with the machine's, as JSON.
 """
 
 import contextlib
@@ -35,8 +35,8 @@ import utils
 from training.checkpoints import load_checkpoint, read_file, save_checkpoint
 from utils import LeNetError
 
-SUFFIXES = (".last", ".previous", ".history", ".other")
 FILES = ("last.pth", "last.csv", "previous.pth", "history.csv", "other.pth")
+SUFFIXES = {f".{Path(name).stem}" for name in FILES}
 
 
 def sibling_path(checkpoint, what):
@@ -127,12 +127,14 @@ def describe(settings, history):
 # --------------------------------------------------------------------------------------------------
 # What is kept
 
-def load_if_there(path, valid_loader, device):
+def load_if_there(path, settings, valid_loader, device):
     """Return (weights, validation loss) of the network in path, the loss measured if the file does
-    not say it; (None, infinity) if there is none."""
+    not say it; (None, infinity) if there is none, or one of another data set than settings'."""
     try:
         model, metadata = load_checkpoint(path, device)
     except LeNetError:
+        return None, float("inf")
+    if metadata.get("settings", {}).get("data") != settings.get("data"):
         return None, float("inf")
     loss = metadata.get("valid_loss")
     if not isinstance(loss, float):
@@ -140,12 +142,13 @@ def load_if_there(path, valid_loader, device):
     return {name: tensor.cpu() for name, tensor in model.state_dict().items()}, loss
 
 
-def keep_unfinished(checkpoint, valid_loader, device):
+def keep_unfinished(checkpoint, settings, valid_loader, device):
     """Keep the best network of an older run as previous.pth, if that run was never completed and
-    did better than what is there: the new run's state is about to replace it."""
+    did better than what is there, all on settings' data set: its state is about to be replaced."""
     last, previous = (sibling_path(checkpoint, what) for what in ("last.pth", "previous.pth"))
-    _, loss = load_if_there(last, valid_loader, device)
-    if loss < min(load_if_there(path, valid_loader, device)[1] for path in (checkpoint, previous)):
+    loss, *others = (load_if_there(path, settings, valid_loader, device)[1]
+                     for path in (last, checkpoint, previous))
+    if loss < min(others):
         state = read_file(last)
         save_checkpoint(previous, state["weights"], **describe(state["settings"], state["history"]))
 
@@ -153,16 +156,17 @@ def keep_unfinished(checkpoint, valid_loader, device):
 def install_checkpoint(checkpoint, weights, metadata, valid_loader, device):
     """Write the network of a completed run to checkpoint; keep the best of those that it and others
     replaced as NAME.previous.pth. Return a line about the one that was there, or None."""
-    if is_other(checkpoint, metadata.get("settings", {})):
+    settings = metadata.get("settings", {})
+    if is_other(checkpoint, settings):
         content, other = checkpoint.read_bytes(), sibling_path(checkpoint, "other.pth")
         utils.write_atomically(other, lambda file: file.write(content))
         save_checkpoint(checkpoint, weights, **metadata)
         return f"the network that was there before, a different one, is {utils.short_path(other)}"
     previous, sentence = sibling_path(checkpoint, "previous.pth"), None
-    old_weights, old = load_if_there(checkpoint, valid_loader, device)
+    old_weights, old = load_if_there(checkpoint, settings, valid_loader, device)
     if old_weights and any(not torch.equal(old_weights[name], tensor.cpu())
                            for name, tensor in weights.items()):
-        _, kept = load_if_there(previous, valid_loader, device)
+        _, kept = load_if_there(previous, settings, valid_loader, device)
         if old <= kept:
             content = checkpoint.read_bytes()
             utils.write_atomically(previous, lambda file: file.write(content))
@@ -228,7 +232,8 @@ def read_run(place):
         with open(place / "history.csv") as file:
             rows = [{key: float(value) for key, value in row.items()}
                     for row in csv.DictReader(file)]
+        report["results"], report["best_epoch"]  # are in the file of a completed run
         return report, {key: [row[key] for row in rows] for key in rows[0]}
-    except (OSError, ValueError, IndexError, TypeError) as error:
+    except (OSError, ValueError, LookupError, TypeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise LeNetError(f"{place} is not the folder of a run: {reason}") from error

@@ -53,7 +53,7 @@ def print_result(best, errors, n_test, n_classes, seconds):
     print(f"best epoch {best['epoch']} (validation loss {best['valid_loss']:.4f}) after "
           f"{seconds:.0f} s; test accuracy {accuracies['upright']:.2f} % "
           f"({n_wrong:,} of {n_test:,} wrong)", flush=True)
-    if best["valid_accuracy"] < 200 / n_classes:
+    if best["valid_accuracy"] < min(200, 50 + 50 * n_classes) / n_classes:
         print("this is near chance: the network has not learned; a lower --lr may help, and "
               "so may more --epochs or a higher --limit", flush=True)
     return {"errors": n_wrong, "valid": best["valid_accuracy"], **accuracies}
@@ -109,11 +109,11 @@ def expected_calibration_error(probabilities, labels, bins=15):
     return (gaps.abs().sum() / len(labels)).item()
 
 
-def print_scores(model, test_set, device, classes):
-    """Print everything that --evaluate promises about model on the test set."""
+def print_scores(name, model, test_set, device, classes):
+    """Print what --evaluate promises about model, from the file called name, on the test set."""
     logits, labels = utils.predict_all(model, Batches(*test_set, 1000), device)
     probabilities, right = logits.softmax(1), logits.argmax(1) == labels
-    print(f"test accuracy {percent(right.float().mean().item())} "
+    print(f"{name}: test accuracy {percent(right.float().mean().item())} "
           f"({(~right).sum().item():,} of {len(labels):,} wrong)")
     for degrees, errors in score(model, test_set, device).items():
         if degrees != "upright":
@@ -228,8 +228,9 @@ def plot_augmentation(train_set, augment, settings):
     if "styles" in ingredients:
         index, others = other_styles(*few, generator)
         order = few[1][index].argsort(stable=True)  # the ones, then the sevens
-        rows.append(others[order[torch.linspace(0, len(order) - 1, n).long()]])
-        names.append("styles")
+        if len(order):  # of a few images none may be either
+            rows.append(others[order[torch.linspace(0, len(order) - 1, n).long()]])
+            names.append("styles")
     if "negatives" in ingredients:
         negatives = make_negatives(*few, 1000, 1, generator)
         rows.append(negatives[torch.linspace(0, len(negatives) - 1, n).long()])
@@ -240,20 +241,11 @@ def plot_augmentation(train_set, augment, settings):
 
 def compare(places, path):
     """Print the results of the runs in these folders and draw their curves into path."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    losses, errors = figure.subplots(1, 2)
+    curves = {}
     for place in places:
         run, history = files.read_run(place)
         told = ", ".join(f"{key} {value:g}" for key, value in run["results"].items())
         print(utils.one_line(f"{place.name}: best epoch {run['best_epoch']}; {told}"))
-        (line,) = losses.plot(history["epoch"], history["valid_loss"], label=place.name)
-        losses.plot(history["epoch"], history["train_loss"], ":", color=line.get_color())
-        wrong = [100 - accuracy for accuracy in history["valid_accuracy"]]
-        errors.plot(history["epoch"], wrong, color=line.get_color())
-    losses.set(xlabel="epoch", ylabel="loss: validation, training (dotted)", yscale="log")
-    errors.set(xlabel="epoch", ylabel="validation error in %", yscale="log")
-    losses.legend(fontsize="small")
-    window.save_figure(figure, path)
+        curves[place.name] = history
+    window.save_figure(plots.plot_comparison(curves), path)
     print(f"the curves are in {utils.one_line(utils.short_path(path))}")

@@ -70,7 +70,7 @@ def train_seeds(training_process, args, settings, device, scratch, state, pictur
     print(report.headline(device, settings, data))
     own = own_pictures.as_tensors(pictures) if pictures else None
     if state is None:
-        files.keep_unfinished(args.checkpoint, Batches(*data[1], 1000), device)
+        files.keep_unfinished(args.checkpoint, settings, Batches(*data[1], 1000), device)
     results, first, comparison = [], settings["seed"], None
     for seed in range(first, first + args.seeds):
         settings = dict(settings, seed=seed)
@@ -134,8 +134,13 @@ def finish(args, settings, model, history, errors, data, device):
     written += report.write_figures(model, history, data[0], data[2], device, args.pictures,
                                     settings)
     if not args.dry_run:
-        print(utils.one_line("written: " + " ".join(map(utils.short_path, written))))
+        tell_written(written)
     return comparison
+
+
+def tell_written(paths):
+    if paths:
+        print(utils.one_line("written: " + " ".join(map(utils.short_path, paths))))
 
 
 def name_set(settings):
@@ -148,8 +153,9 @@ def evaluate(args, device):
     model, metadata = load_checkpoint(args.checkpoint, device)
     settings = metadata.get("settings", {})
     *_, test_set = load_data(args.data_dir, device, None, **name_set(settings))
-    report.print_scores(model, test_set, device, settings.get("classes", DIGITS))
-    report.write_figures(model, None, None, test_set, device, args.pictures, settings)
+    name = utils.one_line(utils.short_path(args.checkpoint))
+    report.print_scores(name, model, test_set, device, settings.get("classes", DIGITS))
+    tell_written(report.write_figures(model, None, None, test_set, device, args.pictures, settings))
 
 
 # --------------------------------------------------------------------------------------------------
@@ -169,9 +175,10 @@ def load_state(checkpoint):
     return state
 
 
-def check_resume(args, options, settings, saved):
+def check_resume(args, options, settings, state):
     """Raise ValueError, naming them, if settings that were asked for, by the named options,
-    contradict the saved ones; but more epochs extend a run whose learning rate is constant."""
+    contradict those in state; but more epochs extend a run whose learning rate is constant."""
+    saved, n_done = state["settings"], len(state["history"])
     asked = [key for key in options if key in args]
     if "epochs" in asked and settings["epochs"] > saved["epochs"]:
         if "schedule" in saved["ingredients"]:
@@ -189,6 +196,8 @@ def check_resume(args, options, settings, saved):
         other.append("no pictures of your own")
     if other:
         raise ValueError(f"argument --resume: the interrupted run has {'; '.join(other)}")
+    if n_done >= saved["epochs"]:
+        print("that run is complete: nothing is left to train, and its files are written once more")
 
 
 def how_to_resume(args):
