@@ -1,4 +1,4 @@
-"""What training and prediction share: command line, files, the network, scores, checkpoints."""
+"""What training and prediction share: command line, files, devices, images and scores."""
 
 import argparse
 import contextlib

@@ -12,7 +12,7 @@ from reading.segments import doubt_of
 
 PAPER, NOT_COUNTED, FAINT, LEFT_OUT, WORTH_LESS, EXPLAINED = range(6)  # what a pixel may be
 MANY = 4  # digits: of more, the share of each takes too much room
-LONG = 20  # characters: as much room has a text beside others
+LONG = 20  # characters: of a longer text the title gives the lines that differ
 
 
 def account(look, likeliest):

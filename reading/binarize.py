@@ -34,8 +34,8 @@ Hypothesis.__doc__ = """One way to binarize a picture.
 ink: float32 (H, W), how far a pixel is from its paper, 0 paper; mask: bool (H, W), what counts as
 ink; level: float, the strength of full ink; inverted: True if ink is darker than its paper; lines:
 bool (H, W), the ruled lines that were taken out of mask, or None; name: str, in words, for people;
-noise: float, the paper's grain in the unit of level; step: float (H, W), how much nearer to ink
-paper suddenly becomes beside a pixel, in that unit, as at the edge of a shadow.
+noise: float, the paper's grain in the unit of level; step: float (H, W), in that unit, how far the
+paper jumps towards ink within BESIDE pixels of its estimate, as at the edge of a shadow.
 """
 
 
@@ -97,7 +97,7 @@ def subtract_paper(array, share):
             for edge in (cv2.erode, cv2.dilate)]
     lowest, highest = (cv2.resize(end, (width, height)).reshape(array.shape) for end in ends)
     brightness = ends[1].reshape(small.shape).mean(axis=2)
-    light = brightness / max(np.quantile(brightness, 0.9, method="lower"), 1e-6)
+    light = brightness / max(quantile(brightness, 0.9), 1e-6)
     nearest = cv2.min(cv2.max(array, lowest), highest).reshape(array.shape)
     paper = paper.reshape(small.shape).astype(np.float32) / 255
     return array - nearest, cv2.resize(np.minimum(light, 1), (width, height)), paper

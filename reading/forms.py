@@ -35,8 +35,8 @@ def surrounds(mask, box):
 def are_teeth(label, box):
     """Return bool (N,): upright lines of one height, at one step, with other ink between them.
 
-    So are what separates the cells of a form's field once its level lines are left out. Ones by
-    hand differ in height, or there is nothing else between them. label, box: as of components().
+    The separators of a form's boxes look like this once its level lines are left out. Ones by hand
+    differ in height, or there is nothing else between them. label, box: as of components().
     """
     width, height = (box[:, 2:] - box[:, :2]).T
     area = np.bincount(label.ravel())[1:]

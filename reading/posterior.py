@@ -51,7 +51,7 @@ class Look(NamedTuple):
     """What one look at a picture took for ink, and what it read in it."""
 
     reading: Reading  # by itself, its doubt left open
-    share: float  # of the weight of all looks, that of those which say the same text, 0..1
+    share: float  # of the summed weight of all looks, 0..1: of those with this text
     hypothesis: tuple  # a binarize.Hypothesis
     segments: tuple  # a segments.Segments
     chosen: list  # of the segments, those that are parts of its digits

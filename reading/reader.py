@@ -30,9 +30,9 @@ CLOSER = 512  # when large digits are looked at closer,
 FINE = 1600  # at most, when small ones are
 SMALL = 52  # pixels: digits that are smaller at first are looked at again, closer;
 TALL = 72  # then they are about this tall,
+AROUND = 5  # heights of a digit: so far from those that were found others are looked for
 MANY_VIEWS = 900  # of a hypothesis: more are a chart, print or noise
 MOST_TEXTS = 3  # of which a look is kept, to show it
-AROUND = 5  # and looked for as far as this from those found so far, in heights of a digit
 
 CLEAR = 0.9  # share of the ink: readings that explain as much end the search
 BEYOND_DOUBT = 0.01  # when those that say one text are as unlikely to be wrong all together

@@ -18,8 +18,8 @@ WIDE = 0.6  # of its height: a segment as wide may be two digits that touch,
 ALONE = 0.8  # or this, if no other segment has a digit's height
 ASIDE = 0.02  # of a pixel of ink, what a step aside costs a cut: it is straight where there is none
 CUT_OUT = 160  # pixels: a picture as small was cut out round its digit, and is soft if enlarged
-FADING = 0.3, 0.7  # of the ink at a segment's rim, two pixels farther out: ink, and a smudge
-LEANING = 0.1, 0.4  # of a segment's rim, where paper becomes as dark: ink, and a rest of paper
+FADING = 0.3, 0.7  # ink two pixels beyond the rim, of that at it: less is a stroke, more a smudge
+LEANING = 0.1, 0.4  # share of a rim at an edge of the paper: less is a stroke, more the edge itself
 SQUARE = np.ones((3, 3), np.uint8)
 
 Segments = namedtuple("Segments", "label box mass at_edge worth origin height near bars genuine")

@@ -12,38 +12,15 @@ from pathlib import Path
 
 from reading.image import PictureError
 
-SUFFIXES = {
-    ".png",
-    ".jpg",
-    ".jpeg",
-    ".jpe",
-    ".jfif",
-    ".bmp",
-    ".dib",
-    ".gif",
-    ".tif",
-    ".tiff",
-    ".webp",
-    ".ppm",
-    ".pgm",
-    ".pbm",
-    ".pnm",
-    ".tga",
-    ".ico",
-    ".jp2",
-    ".j2k",
-    ".avif",
-    ".pcx",
-    ".heic",
-    ".heif",
-}
+SUFFIXES = set(".png .jpg .jpeg .jpe .jfif .bmp .dib .gif .tif .tiff .webp .ppm .pgm .pbm .pnm "
+               ".tga .ico .jp2 .j2k .avif .pcx .heic .heif".split())
 
 
 def natural(path):
     """Return the sort key that puts p2 before p10: a path's numbers count as numbers."""
-    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", str(path))], str(
-        path
-    )
+    path = str(path)
+    parts = [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", path)]
+    return parts, path
 
 
 def find_sources(names):
@@ -78,9 +55,8 @@ def search_folder(folder):
     """
     problems, empty = [], True
     for place, folders, names in os.walk(folder, onerror=problems.append):
-        folders[:] = sorted(
-            (name for name in folders if name[0] != "." and name != "__MACOSX"), key=natural
-        )
+        shown = (name for name in folders if name[0] != "." and name != "__MACOSX")
+        folders[:] = sorted(shown, key=natural)
         paths = (Path(place) / name for name in sorted(names, key=natural))
         for path in filter(is_picture, paths):
             empty = False
@@ -139,5 +115,4 @@ def is_inside(path, folder):
     """Tell whether path, named as a picture, is or would be in folder or in a folder in it."""
     return path.suffix.lower() in SUFFIXES and any(
         os.path.exists(parent) and os.path.samefile(folder, parent)
-        for parent in path.absolute().parents
-    )
+        for parent in path.absolute().parents)

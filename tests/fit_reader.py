@@ -1,11 +1,11 @@
-"""Fit the reader's weights on pictures by many hands, leaving hands out.
+"""Fit the reader's weights on pictures by many writers, leaving writers out.
 
-    python tests/fit_reader.py FOLDER ...    each with labels.csv: file, label, hand
+    python tests/fit_reader.py FOLDER ...    each with labels.csv: file, label, hand (the writer)
     python tests/fit_reader.py FOLDER ... --save reliability.png
 
 A picture without a label (or a column of labels) shows no digit. Every weight is tried at the
 values below, the others as they are, by the log loss of the printed probability; the best value is
-printed, and what it would be without each sixth of the hands: read with the weights that the
+printed, and what it would be without each sixth of the writers: read with the weights that the
 others choose, the held-out pictures show what fitting is worth. --save draws how many of the
 readings said with such a probability are right (a reliability diagram; Niculescu-Mizil and Caruana
 2005).
@@ -90,7 +90,7 @@ def put(setting):
 
 
 def read_all(folders, settings):
-    """Return (rows, hands, p, right): p, right, float and bool (settings, pictures)."""
+    """Return (rows, writers, p, right): p, right, float and bool (settings, pictures)."""
     model = predict.load_model(None, None, "cpu")
     ask, forget = remember(lambda views: judge.read_views(model, views))
     rows, p, right = list(pictures(folders)), [], []
@@ -171,8 +171,8 @@ def main(folders, save=None):
     settings = [today] + [today | {key: value} for key, values in WEIGHTS.items()
                           for value in values if value != today[key]]
     rows, p, right = read_all(folders, settings)
-    hands = sorted({row[3] for row in rows})
-    fold = np.array([hands.index(row[3]) % FOLDS for row in rows])
+    writers = sorted({row[3] for row in rows})
+    fold = np.array([writers.index(row[3]) % FOLDS for row in rows])
     report("as they are", rows, p[0], right[0])
     if save:
         window.save_figure(plot_reliability(rows, p[0], right[0]), save)
@@ -185,7 +185,7 @@ def main(folders, save=None):
                   for k in range(FOLDS)]
         tried = "  ".join(f"{value:g}: {loss[i].mean():.4f}" for value, i in at.items())
         held_out = loss[[at[chosen[k]] for k in fold], np.arange(len(rows))].mean()
-        print(f"{name:12s} {tried}  best {best:g}; without a sixth of the hands "
+        print(f"{name:12s} {tried}  best {best:g}; without a sixth of the writers "
               f"{', '.join(f'{value:g}' for value in chosen)}: {held_out:.4f} on it")
 
 

@@ -34,6 +34,13 @@ def stroke_left_out():
 KINDS = [one, number, stroke_left_out]
 
 
+def test_the_figure_and_the_account_name_the_kinds_alike():
+    names = ["paper", "not counted", "left out as too faint", "left out",
+             "explained, but soft or at an edge", "explained"]
+    assert list(plots.KINDS) == names
+    assert (PAPER, NOT_COUNTED, FAINT, LEFT_OUT, WORTH_LESS, EXPLAINED) == tuple(range(6))
+
+
 def looks_at(model, image):
     return look_at(image, lambda views: predict.read_views(model, views)).looks
 
