@@ -151,11 +151,12 @@ def check(args, parser):
     Raises ValueError, in one line, for a wrong call.
     """
     mode = arguments.check(args, parser)
+    asked = {"save": "--save" if args.save else "--draw" if args.draw else "--explain"}
     if mode == "draw" or args.explain and not args.show:
         args.save = args.save or utils.ASSETS / ("drawing.png" if args.draw else "explain.png")
     for option in ("save", "csv", "export"):
         if path := getattr(args, option):
-            utils.check_file(path, f"--{option}")
+            utils.check_file(path, asked.get(option, f"--{option}"))
             if any(would_read(name, path) for name in args.images):
                 raise ValueError(f"argument --{option}: {path} is among the pictures to read, or "
                                  "would be the next time; choose another name and folder")

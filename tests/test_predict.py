@@ -402,6 +402,13 @@ def test_csv_has_a_row_per_picture(folder, tmp_path, network, capsys):
     assert rows[0][1:] == ["7", rows[0][2], "true", ""] and float(rows[0][2]) > predict.output.SURE
 
 
+def test_a_picture_that_was_not_asked_for_is_not_blamed_on_save(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(utils, "ASSETS", tmp_path / "nowhere")
+    with pytest.raises(SystemExit) as exit:
+        predict.main(["a.png", "--explain"])
+    assert exit.value.code == 2 and "argument --explain: " in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("head", ["", ",".join(f"pixel{i}" for i in range(784)) + "\n", "\ufeff"])
 def test_a_table_of_images_becomes_a_table_of_labels(model, network, tmp_path, capsys, head):
     """As on Kaggle: 784 columns in, ImageId and Label out."""
