@@ -79,7 +79,7 @@ def plot_comparison(histories):
     losses.set(title="Loss: validation; training, dotted", ylabel="cross entropy (nats)")
     errors.set(title="Validation error", ylabel="misread (%)")
     for ax in losses, errors:
-        ax.set(xlabel="epoch", yscale="log")
+        ax.set(xlabel="epoch", yscale="log" if ax.dataLim.ymax > 0 else "linear")
         set_plain_ticks(ax)
     losses.legend(fontsize="small")
     return figure

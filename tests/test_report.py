@@ -52,6 +52,8 @@ def test_a_comparison_shows_each_run_however_short():
 
 def test_curves_without_an_error_are_drawn(recwarn):
     plots.plot_losses([0.5, 0.3], [0.4, 0.2], [100.0, 100.0]).canvas.draw()
+    plots.plot_comparison({"run": {"epoch": [1, 2], "train_loss": [0.5, 0.3], "valid_loss": [0.4, 0.2],
+                                   "valid_accuracy": [100.0, 100.0]}}).canvas.draw()
     assert not recwarn.list
 
 

@@ -87,9 +87,11 @@ def read_file(path):
         raise LeNetError(f"{path} can't be read: {reason}") from error
     scripted = False
     try:
-        if content[:4] != b"PK\3\4":  # old versions of torch.load run code in it
+        # torch.load hands an archive with such members to TorchScript, and old versions of it
+        # anything that is no zip archive to a reader that runs code
+        if content[:4] != b"PK\3\4":
             raise ValueError("not a zip archive")
-        names = zipfile.ZipFile(io.BytesIO(content)).namelist()  # with these it asks TorchScript
+        names = zipfile.ZipFile(io.BytesIO(content)).namelist()
         scripted = any(re.search(r"/code/|constants\.pkl$", name) for name in names)
         if scripted:
             raise ValueError("TorchScript")
