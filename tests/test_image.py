@@ -349,3 +349,16 @@ def test_grain_is_measured_beside_strokes_and_in_falling_light(channels, noise):
     page = np.broadcast_to(page, (200, 200, channels)).astype(np.float32)
     assert binarize.grain(page) / np.sqrt(channels) == pytest.approx(noise, rel=0.15)
     assert binarize.grain(np.zeros((5, 2, channels), np.float32)) == 0
+
+
+@pytest.mark.parametrize("content, why", [
+    (b"", "an empty file"), (b"%PDF-1.4", "a PDF"), (b"text", "not a picture in any format")])
+def test_what_is_no_picture_is_named(content, why):
+    with pytest.raises(picture.PictureError, match=why):
+        picture.open_picture(io.BytesIO(content))
+
+
+def test_noise_is_not_called_blank():
+    noise = np.random.default_rng(0).integers(0, 256, (300, 300), dtype=np.uint8)
+    (error,) = predict.predict_images(noise)
+    assert isinstance(error, picture.PictureError) and str(error).endswith("blank, or noise")
