@@ -64,13 +64,13 @@ def plot_losses(train_losses, valid_losses, valid_accuracies=None, title="LeNet-
     return figure
 
 
-def plot_comparison(histories):
-    """Return a Figure of the curves of runs: {name: {column of its history: numbers}}."""
+def plot_comparison(runs):
+    """Return a Figure of the curves of runs, pairs of (name, {column of its history: numbers})."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 4), layout="constrained")
     losses, errors = figure.subplots(1, 2)
-    for name, history in histories.items():
+    for name, history in runs:
         epochs, style = history["epoch"], {"marker": "." if len(history["epoch"]) < 20 else ""}
         (line,) = losses.plot(epochs, history["valid_loss"], label=name, **style)
         style["color"] = line.get_color()

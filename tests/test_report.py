@@ -41,10 +41,12 @@ def test_a_few_images_are_drawn_whatever_they_show(labels):
 
 
 def test_a_comparison_shows_each_run_however_short():
-    runs = {f"run {n}": {"epoch": list(range(1, n + 1)), "train_loss": [0.5] * n,
-                         "valid_loss": [0.4] * n, "valid_accuracy": [90.0] * n} for n in (1, 2, 30)}
+    runs = [(name, {"epoch": list(range(1, n + 1)), "train_loss": [0.5] * n,
+                    "valid_loss": [0.4] * n, "valid_accuracy": [90.0] * n})
+            for name, n in (("a run", 1), ("another", 2), ("a run", 30))]  # in two folders
     figure = plots.plot_comparison(runs)
     figure.canvas.draw()
+    assert [len(ax.lines) for ax in figure.axes] == [6, 3]
     for ax in figure.axes:
         assert all(len(line.get_xdata()) > 1 or line.get_marker() == "." for line in ax.lines)
         assert ax.get_xlabel() and ax.get_ylabel() and ax.get_title()
@@ -52,8 +54,8 @@ def test_a_comparison_shows_each_run_however_short():
 
 def test_curves_without_an_error_are_drawn(recwarn):
     plots.plot_losses([0.5, 0.3], [0.4, 0.2], [100.0, 100.0]).canvas.draw()
-    plots.plot_comparison({"run": {"epoch": [1, 2], "train_loss": [0.5, 0.3], "valid_loss": [0.4, 0.2],
-                                   "valid_accuracy": [100.0, 100.0]}}).canvas.draw()
+    plots.plot_comparison([("run", {"epoch": [1, 2], "train_loss": [0.5, 0.3], "valid_loss": [0.4, 0.2],
+                                    "valid_accuracy": [100.0, 100.0]})]).canvas.draw()
     assert not recwarn.list
 
 

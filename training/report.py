@@ -241,11 +241,11 @@ def plot_augmentation(train_set, augment, settings):
 
 def compare(places, path):
     """Print the results of the runs in these folders and draw their curves into path."""
-    curves = {}
+    curves = []
     for place in places:
         run, history = files.read_run(place)
         told = ", ".join(f"{key} {value:g}" for key, value in run["results"].items())
         print(utils.one_line(f"{place.name}: best epoch {run['best_epoch']}; {told}"))
-        curves[place.name] = history
+        curves.append((place.name, history))
     window.save_figure(plots.plot_comparison(curves), path)
     print(f"the curves are in {utils.one_line(utils.short_path(path))}")
