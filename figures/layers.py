@@ -5,7 +5,9 @@ import math
 import numpy as np
 import torch
 
+import utils
 from figures import plots
+from reading.output import percent
 
 # What plot_layers draws with, in the unit of its axes: the height of one of the 120 numbers in C5
 TOP, BOTTOM, SIDE, GAP, PAD, HIGH = 64, -64, 54, 30, 3, 107
@@ -63,11 +65,11 @@ def trace_stages(model, x=None):
              if not list(module.children())]
     try:
         with torch.no_grad():
-            model(x)
+            logits = utils.compute_logits(model, x)
     finally:
         for hook in hooks:
             hook.remove()
-    stages[-1][0] = "Output"
+    stages[-1][:2] = "Output", logits[0]
     return stages
 
 
@@ -170,8 +172,7 @@ def draw_output(ax, x, probabilities):
         y, colour = 45 - 10 * digit, plots.INK if p == max(probabilities) else plots.PALE
         write(ax, x - 5, y, str(digit))
         ax.add_patch(Rectangle((x, y - 3.5), 42 * p, 7, color=colour))
-        said = "> 99.9 %" if p >= 0.9995 else f"{100 * p:.1f} %" if p >= 0.0005 else ""
-        write(ax, x + 42 * p + 3, y, said, ha="left", fontsize=9)
+        write(ax, x + 42 * p + 3, y, percent(p) if p >= 0.0005 else "", ha="left", fontsize=9)
     write(ax, x + 21, TOP, "Output\n10", va="bottom")
 
 

@@ -79,6 +79,5 @@ def watch(model, view):
     stages = layers.trace_stages(model, x)
     found = {name: output.cpu().numpy() for name, output, _, _ in stages[:-1]}
     found["Input"] = utils.resize(view)[0, 0].numpy()
-    with torch.inference_mode():
-        probabilities = utils.compute_logits(model, x).softmax(1)[0].cpu().numpy()
+    probabilities = stages[-1][1].softmax(0).cpu().numpy()
     return found, {name: kind for name, _, kind, _ in stages}, probabilities

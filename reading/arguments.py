@@ -1,5 +1,6 @@
 """The arguments of predict.py: what can be asked for, and what with what."""
 
+from itertools import islice
 from pathlib import Path
 
 from reading.sources import find_sources
@@ -52,8 +53,9 @@ def check(args, parser):
         raise ValueError("a .csv table is read by itself, and its digits go to another: --csv FILE")
     if args.images.count("-") > 1:
         raise ValueError("argument IMAGE: standard input (-) can be read only once")
-    if args.explain and args.images != ["-"] and len(list(find_sources(args.images))) != 1:
-        raise ValueError("argument --explain: takes one picture")
+    if args.explain and args.images != ["-"]:
+        if len(list(islice(find_sources(args.images), 2))) != 1:
+            raise ValueError("argument --explain: takes one picture")
     if args.draw and args.save and args.save.suffix.lower() != ".png":
         raise ValueError(f"argument --save: a drawing is saved as .png, got {args.save}")
     if args.export and args.export.suffix not in (".html", ".onnx"):

@@ -13,6 +13,7 @@ from collections import namedtuple
 import numpy as np
 
 from reading.binarize import THRESHOLDS
+from reading.lines import holds
 from reading.normalize import normalize_digit
 from reading.segments import components, count_ink, find_segments, join, sizes, weighted_median
 
@@ -124,9 +125,8 @@ def complete(groups, segments):
     parts = [np.flatnonzero(row).tolist() for row in same]
     for row, group in zip(connected, groups):
         row[[part for i in group for part in parts[i]]] = True
-    left, top, right, bottom = np.array(list(groups.values())).T[..., None]
     x, y = (segments.box[:, i::2].sum(axis=1) / 2 for i in (0, 1))
-    within = (left < x) & (x < right) & (top < y) & (y < bottom)
+    within = holds(np.array(list(groups.values())), x, y)
     return {tuple(np.flatnonzero(row).tolist()) for row in connected | within}
 
 

@@ -43,9 +43,9 @@ def has_signs(box, lines, mask):
         aside = is_aside(x, left, right, speck / 2)  # not over or under a digit, nor part of it
         signs = aside & (size > speck) & (size < 1.2 * height)
         # a point is smaller, stands low, and may have been taken for a part of the digit beside it
-        body = parts[(size[:, None] * holds(ours, x, y)).argmax(axis=0)]
+        body = parts[(size * holds(ours, x, y)).argmax(axis=1)]
         point = is_aside(x, body[:, 0], body[:, 2], speck / 2) & (size > speck / 2)
-        point &= (size < np.minimum(0.3 * height, 2 * narrow))
+        point &= size < np.minimum(0.3 * height, 2 * narrow)
         point &= np.abs(y - np.median(bottom)) < 0.2 * height
         if (within & near & (signs | point)).any():
             return True
@@ -58,9 +58,8 @@ def is_aside(x, left, right, margin):
 
 
 def holds(box, x, y):
-    """Return bool (N, M): which of N points lie in which of M boxes."""
-    left, top, right, bottom = box.T
-    x, y = x[:, None], y[:, None]
+    """Return bool (M, N): which of M boxes hold which of N points."""
+    left, top, right, bottom = box.T[..., None]
     return (left < x) & (x < right) & (top < y) & (y < bottom)
 
 

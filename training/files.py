@@ -92,6 +92,11 @@ def lock_folder(folder):
         lock.release()
 
 
+def data_set(metadata):
+    """Return what a network was trained on, by its checkpoint's metadata; None is MNIST."""
+    return metadata.get("settings", {}).get("data")
+
+
 def is_other(checkpoint, settings):
     """Say whether checkpoint holds a network of another model.py or data set than settings'.
 
@@ -101,7 +106,7 @@ def is_other(checkpoint, settings):
         return False
     try:
         _, metadata = load_checkpoint(checkpoint)
-        return metadata.get("settings", {}).get("data") != settings.get("data")
+        return data_set(metadata) != settings.get("data")
     except LeNetError as error:
         with contextlib.suppress(LeNetError):
             content = read_file(checkpoint)
@@ -134,7 +139,7 @@ def load_if_there(path, settings, valid_loader, device):
         model, metadata = load_checkpoint(path, device)
     except LeNetError:
         return None, float("inf")
-    if metadata.get("settings", {}).get("data") != settings.get("data"):
+    if data_set(metadata) != settings.get("data"):
         return None, float("inf")
     loss = metadata.get("valid_loss")
     if not isinstance(loss, float):

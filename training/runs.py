@@ -50,6 +50,8 @@ def run(training_process, settings, data, device, checkpoint, state=None, on_epo
         is_best = best_epoch(history) is history[-1]
         print(report.epoch_line(history[-1], is_best), flush=True)
 
+    if len(history) >= settings["epochs"]:
+        print("that run is complete: nothing is left to train, and its files are written once more")
     print(report.HEADER, flush=True)
     few = Batches(*(part[:2000] for part in train_set), 1000)  # all would take a third of an epoch
     best_model, _, _ = training_process(
@@ -175,10 +177,9 @@ def load_state(checkpoint):
     return state
 
 
-def check_resume(args, options, settings, state):
+def check_resume(args, options, settings, saved):
     """Raise ValueError, naming them, if settings that were asked for, by the named options,
-    contradict those in state; but more epochs extend a run whose learning rate is constant."""
-    saved, n_done = state["settings"], len(state["history"])
+    contradict the saved ones; but more epochs extend a run whose learning rate is constant."""
     asked = [key for key in options if key in args]
     if "epochs" in asked and settings["epochs"] > saved["epochs"]:
         if "schedule" in saved["ingredients"]:
@@ -196,8 +197,6 @@ def check_resume(args, options, settings, state):
         other.append("no pictures of your own")
     if other:
         raise ValueError(f"argument --resume: the interrupted run has {'; '.join(other)}")
-    if n_done >= saved["epochs"]:
-        print("that run is complete: nothing is left to train, and its files are written once more")
 
 
 def how_to_resume(args):
