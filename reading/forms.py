@@ -1,5 +1,6 @@
 """What is drawn round digits, and is none: bars, boxes, circles, tables, the teeth of a comb."""
 
+import cv2
 import numpy as np
 
 ALIKE = 0.06  # of their height: how far a comb's teeth may differ; digits by hand differ more
@@ -30,6 +31,14 @@ def surrounds(mask, box):
     x, y = (left + right) // 2, (top + bottom) // 2
     sides = mask[y, :x], mask[y, x:], mask[:y, x], mask[y:, x]
     return sum(side.any() for side in sides) > 2
+
+
+def breadth(mask):
+    """Return how broad what a mask, bool (H, W), holds is across its length, however it is turned.
+
+    So a ruled line is thin along a slope, too, and a line that something hangs on is not.
+    """
+    return min(cv2.minAreaRect(cv2.findNonZero(mask.view(np.uint8)))[1])
 
 
 def are_teeth(label, box):

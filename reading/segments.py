@@ -10,7 +10,7 @@ from collections import namedtuple
 import cv2
 import numpy as np
 
-from reading.forms import are_teeth, may_be_writing
+from reading.forms import are_teeth, breadth, may_be_writing
 from reading.normalize import dilate, stroke_width
 
 MANY = 400  # segments: more are noise, or print
@@ -49,7 +49,8 @@ def find_segments(hypothesis):
     if weight.sum() <= 0:
         return None
     height = weighted_median(size, weight)
-    bars = mass[(size > 4 * narrow) & ~keep & (narrow > 0.5 * height)].sum()
+    long = np.flatnonzero((size > 4 * narrow) & ~keep)
+    bars = sum(mass[i] for i in long if breadth(components_ == i + 1) > 0.5 * height)
     keep &= (size <= 3 * height) & (mass > 0.02 * weighted_median(mass, weight))
     keep &= (size >= 5) | (mass >= 8)
     if not keep.any() or keep.sum() > MANY:

@@ -327,6 +327,19 @@ def test_small_writing_on_a_large_page_is_read_where_it_is(model, some, size, at
         assert corner[1] < found.box[1] * size < found.box[3] * size < corner[1] + line.height
 
 
+@pytest.mark.parametrize("slope", [0.0, 0.04, -0.07])
+def test_lines_that_slope_keep_no_number_from_being_read(model, some, slope):
+    """What no digit touches is no ink to be explained, wherever it is long and thin."""
+    page = np.array(side_by_side([some[i] for i in (1, 7, 6, 5, 4)], size=64).convert("L"))
+    page = cv2.copyMakeBorder(page, 200, 200, 100, 100, cv2.BORDER_CONSTANT, value=255)
+    page = np.maximum(page, 90)  # ink is fainter than print
+    high, wide = page.shape
+    for y in (70, 180, high - 180, high - 70):
+        tilt = int(slope * wide / 2)
+        cv2.line(page, (0, y - tilt), (wide, y + tilt), 0, 3)
+    assert texts(model, [page]) == ["17654"]
+
+
 @pytest.mark.parametrize("noise", [0.0, 0.02, 0.06])
 def test_a_stroke_is_not_doubtful_and_falling_light_is(noise):
     grain = noise * np.random.default_rng(0).standard_normal((200, 200))
