@@ -28,6 +28,7 @@ TWO = 1.5  # nats, what it costs to join what is two digits, most likely
 LEAST, BLOT = 0.55, 6.0  # of a digit's height: what is smaller is a blot; nats for all of it
 EACH = 0.4  # nats, what a digit costs beyond the network's doubt, so that fewer are better
 FAINT = 0.6, 0.3  # what fainter ink counts, and the most that it counts, as a share of the ink
+COVERED = 0.3  # of what is as large as a digit: if as little is ink, the rest is fainter ink
 
 Candidates = namedtuple("Candidates", "groups boxes views segments ink")
 Candidates.__doc__ = """Groups of segments of ink that could be a digit.
@@ -61,7 +62,8 @@ def find_candidates(hypothesis):
 def fainter_ink(hypothesis, height):
     """Return bool (H, W): what is too faint to be ink here and yet may be.
 
-    That is what has a digit's size: a digit may be written with less pressure than the others.
+    That is what has a digit's size: a digit may be written with less pressure than the others,
+    and a few darker spots are not the whole of it.
     """
     faint = hypothesis.ink > list(THRESHOLDS.values())[1] * hypothesis.level
     if hypothesis.lines is not None:
@@ -70,8 +72,9 @@ def fainter_ink(hypothesis, height):
         return np.zeros_like(faint)
     label, box = components(faint)
     size = sizes(box).max(axis=1)
-    counts = np.append(False, (size > 0.6 * height) & (size < 1.6 * height))
-    counts[np.unique(label[hypothesis.mask])] = False
+    covered = np.bincount(label[hypothesis.mask], minlength=len(box) + 1)
+    covered = covered[1:] / np.bincount(label.ravel(), minlength=len(box) + 1)[1:]
+    counts = np.append(False, (size > 0.6 * height) & (size < 1.6 * height) & (covered < COVERED))
     return counts[label] & ~hypothesis.mask
 
 
@@ -107,7 +110,7 @@ def find_groups(segments):
                     grown[larger] = join((box, single[j]))
         latest = {group: box for group, box in grown.items()
                   if has_proportions(box, segments.height)}
-        if len(found) + len(latest) > 8 * len(single) + 100:  # a thicket, no digits
+        if len(found) + len(latest) > 3 * len(single) + 200:  # a thicket, no digits
             break
         found |= latest
     whole = {group: join(single[i] for i in group) for group in complete(found, segments)}

@@ -30,15 +30,15 @@ CLOSER = 512  # when large digits are looked at closer,
 FINE = 1600  # at most, when small ones are
 SMALL = 52  # pixels: digits that are smaller at first are looked at again, closer;
 TALL = 72  # then they are about this tall,
+RARE = 0.05  # share of the looks: digits that fewer saw are hardly there
 AROUND = 5  # heights of a digit: so far from those that were found others are looked for
-MANY_VIEWS = 900  # of a hypothesis: more are a chart, print or noise
 MOST_TEXTS = 3  # of which a look is kept, to show it
 
 CLEAR = 0.9  # share of the ink: readings that explain as much end the search
 BEYOND_DOUBT = 0.01  # when those that say one text are as unlikely to be wrong all together
 GOOD = 0.75  # of a score: then large digits are not looked at closer, nor turned
-TURNED = 0.1  # of a score: so much better a picture reads that is stored sideways, once turned
-POOR = 0.4  # of a score: then what is lighter than the paper, or darker, may be the ink instead
+AS_GOOD = 0.05  # of a score: what differs by less reads as well, closer, turned or with more
+POOR = 0.5  # of a score: then what is lighter than the paper, or darker, may be the ink instead
 LEAST = 0.2  # of a score: digits in noise and empty pages explain hardly any ink
 
 
@@ -93,8 +93,8 @@ def look_at(image, judge, invert=None, begun=None):
     if invert is None and (best is None or best.score < POOR):
         # what seemed to be ink may be the table round a sheet
         other = read_upright(see, full, judge, best is None or not best.inverted)
-        least = believed(best) if best else 0.15
-        if other is not None and believed(other) > least + (0.4 if least > 0.3 else 0.25):
+        least = max(believed(best), LEAST) if best else LEAST
+        if other is not None and believed(other) > 2 * least:
             best = other
     return best
 
@@ -104,7 +104,7 @@ def read_sideways(see, full, judge, invert, best):
 
     A way to turn it is followed if the first look at it is clearly better than all as it stands.
     """
-    least = best.score + TURNED
+    least = best.score + AS_GOOD
     for quarters in (1, 3):
         turn = functools.partial(see, quarters=quarters)
         first, begun = first_look(turn(COARSE), invert, full)
@@ -141,9 +141,9 @@ def read_upright(see, full, judge, invert, begun=None):
             size = TALL * COARSE / height
         closer = see(int(min(full, FINE, size)))
         tall = height * max(closer.shape) / COARSE if small else 60
-        place = around(best.digits, closer.shape, tall) if small else None
-        found = read_part(closer, place, tall, judge, invert)
-        least = -1 if best is None else best.score + (-0.05 if small else 0.1)
+        found = (read_around(best, closer, tall, judge, invert) if small
+                 else read_part(closer, None, tall, judge, invert))
+        least = -1 if best is None else best.score + (-AS_GOOD if small else 0.1)
         if found is None and best is None and full > CLOSER:
             continue
         if found is None or found.score <= least:
@@ -152,6 +152,24 @@ def read_upright(see, full, judge, invert, begun=None):
         if small or digit_height(found, closer.shape[:2]) > SMALL / 2:
             break
     return best
+
+
+def read_around(best, array, tall, judge, invert):
+    """Return the Reading of the part of an array where small digits were seen, or None.
+
+    The part grows as long as what is read in it stands at its edge, and makes sense. best: the
+    Reading with the looks that saw them; array, float (H, W, C), has digits about so tall.
+    """
+    seen = [digit for look in best.looks if look.share > RARE for digit in look.reading.digits]
+    found, place = None, around(seen or best.digits, array.shape, tall)
+    while True:
+        wider = read_part(array, place, tall, judge, invert)
+        if wider is None or (found is not None and wider.score < found.score - AS_GOOD):
+            return found
+        found, last = wider, place
+        place = join((place, around(found.digits, array.shape, tall)))
+        if max(abs(new - old) for new, old in zip(place, last)) < tall:
+            return found
 
 
 def read_part(array, place, tall, judge, invert):
@@ -199,7 +217,7 @@ def find_hypotheses(array, invert, *options):
             continue  # the same segments again
         seen.append((mask, level))
         candidates = find_candidates(hypothesis)
-        if candidates is not None and len(candidates.views) <= MANY_VIEWS:
+        if candidates is not None:
             normalized = [stretch(hypothesis.ink)] if array.shape[:2] == (28, 28) else []
             yield hypothesis, candidates, candidates.views + normalized
 
