@@ -91,7 +91,7 @@ def look_at(image, judge, invert=None, begun=None):
     if best is not None and len(best.digits) > 2 and best.score < GOOD:
         best = read_sideways(see, full, judge, invert, best)
     if invert is None and (best is None or best.score < POOR):
-        # what seemed to be ink may be the table round a sheet
+        # what seemed to be ink may be the table round a sheet; gaps between strokes are like ones
         other = read_upright(see, full, judge, best is None or not best.inverted)
         least = max(believed(best), LEAST) if best else LEAST
         if other is not None and believed(other) > 2 * least:
