@@ -49,7 +49,7 @@ def find_segments(hypothesis):
     if weight.sum() <= 0:
         return None
     height = weighted_median(size, weight)
-    long = np.flatnonzero((size > 4 * narrow) & ~keep)
+    long = np.flatnonzero((size > 4 * narrow) & ~keep & (narrow > 0.5 * height))
     bars = sum(mass[i] for i in long if breadth(components_ == i + 1) > 0.5 * height)
     keep &= (size <= 3 * height) & (mass > 0.02 * weighted_median(mass, weight))
     keep &= (size >= 5) | (mass >= 8)
