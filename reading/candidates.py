@@ -15,7 +15,8 @@ import numpy as np
 from reading.binarize import THRESHOLDS
 from reading.lines import holds
 from reading.normalize import normalize_digit
-from reading.segments import components, count_ink, find_segments, join, sizes, weighted_median
+from reading.segments import (
+    average, components, count_ink, find_segments, join, sizes, weighted_median)
 
 AT_MOST = 4  # segments in one digit,
 BROKEN = 12  # or this many, if they lie in the box of as few
@@ -72,8 +73,7 @@ def fainter_ink(hypothesis, height):
         return np.zeros_like(faint)
     label, box = components(faint)
     size = sizes(box).max(axis=1)
-    covered = np.bincount(label[hypothesis.mask], minlength=len(box) + 1)
-    covered = covered[1:] / np.bincount(label.ravel(), minlength=len(box) + 1)[1:]
+    covered = average(hypothesis.mask, label, len(box))
     counts = np.append(False, (size > 0.6 * height) & (size < 1.6 * height) & (covered < COVERED))
     return counts[label] & ~hypothesis.mask
 

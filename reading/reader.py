@@ -32,12 +32,12 @@ SMALL = 52  # pixels: digits that are smaller at first are looked at again, clos
 TALL = 72  # then they are about this tall,
 RARE = 0.05  # share of the looks: digits that fewer saw are hardly there
 AROUND = 5  # heights of a digit: so far from those that were found others are looked for
-MOST_TEXTS = 3  # of which a look is kept, to show it
+MOST_TEXTS = 3  # of which a look is kept, to show it and to know where to look closer
 
 CLEAR = 0.9  # share of the ink: readings that explain as much end the search
 BEYOND_DOUBT = 0.01  # when those that say one text are as unlikely to be wrong all together
 GOOD = 0.75  # of a score: then large digits are not looked at closer, nor turned
-AS_GOOD = 0.05  # of a score: what differs by less reads as well, closer, turned or with more
+AS_GOOD = 0.05  # of a score: of two readings that differ by less neither is better
 POOR = 0.5  # of a score: then what is lighter than the paper, or darker, may be the ink instead
 LEAST = 0.2  # of a score: digits in noise and empty pages explain hardly any ink
 
@@ -91,7 +91,8 @@ def look_at(image, judge, invert=None, begun=None):
     if best is not None and len(best.digits) > 2 and best.score < GOOD:
         best = read_sideways(see, full, judge, invert, best)
     if invert is None and (best is None or best.score < POOR):
-        # what seemed to be ink may be the table round a sheet; gaps between strokes are like ones
+        # what seemed to be ink may be the table round a sheet; but the gaps between strokes may
+        # look like ones, so the other ink must be believed twice as much
         other = read_upright(see, full, judge, best is None or not best.inverted)
         least = max(believed(best), LEAST) if best else LEAST
         if other is not None and believed(other) > 2 * least:

@@ -346,12 +346,12 @@ def test_lines_that_slope_keep_no_number_from_being_read(model, some, slope):
 @pytest.mark.parametrize("n", [20, 100])
 def test_a_page_full_of_digits_is_no_thicket(some, n):
     """However many digits there are, and wide enough to be cut, a group stands for each of them."""
-    page = np.zeros((1100, 1100), np.float32)
+    page = np.full((1100, 1100), 255, np.uint8)
     for i in range(n):
         ink = cv2.resize(tight(pictures.enlarge(some[i % 10], 70)), None, fx=1.4, fy=1)
         row, column = divmod(i, 10)
-        page[30 + 105 * row :, 20 + 105 * column :][: ink.shape[0], : ink.shape[1]] = ink
-    _, found, _ = next(reader.find_hypotheses(1 - page[..., None], None, (0.5,)))
+        place(page, 255 * ink, 20 + 105 * column, 30 + 105 * row)
+    _, found, _ = next(reader.find_hypotheses(np.float32(page[..., None] / 255), None, (0.5,)))
     origin = found.segments.origin
     whole = [set(np.flatnonzero(origin == each)) for each in set(origin)]
     assert len(whole) >= n and len(origin) > 2 * n
@@ -431,7 +431,7 @@ def test_groups_that_share_a_segment_are_chosen_among_together():
 def test_a_small_digit_on_a_large_page_is_no_blank_picture(model, some, tall):
     ink = tight(pictures.enlarge(some[7], int(1.4 * tall)))
     page = np.full((2000, 3000), 255, np.uint8)
-    page[900 : 900 + ink.shape[0], 2100 : 2100 + ink.shape[1]] -= (255 * ink).astype(np.uint8)
+    place(page, 255 * ink, 2100, 900)
     assert texts(model, [page]) == ["7"]
 
 
