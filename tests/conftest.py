@@ -122,3 +122,10 @@ def checkpoint(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def fixed_seed():
     torch.manual_seed(0)
+
+
+def write_idx(path, array, kind):
+    """Write an IDX file; kind: 8 for bytes, 12 for ints of 32 bits."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sizes = b"".join(size.to_bytes(4, "big") for size in array.shape)
+    path.write_bytes(bytes([0, 0, kind, array.ndim]) + sizes + array.tobytes())

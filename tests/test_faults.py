@@ -499,9 +499,10 @@ def test_a_hundred_megapixels_fit_into_a_gigabyte(tmp_path):
 
 
 SHORT_OF_MEMORY = """
-import os, resource, sys
+import os, resource, sys, warnings
 import predict
 
+warnings.simplefilter("ignore", DeprecationWarning)  # of Python 3.12: torch's threads, and fork()
 small, large = sys.argv[1:]
 predict.main([small])  # what libraries take once, or exit without
 pages = int(open("/proc/self/statm").read().split()[0])

@@ -11,15 +11,9 @@ import train
 import utils
 from training import checkpoints, data, recipes, report
 from utils import LeNetError
+from conftest import write_idx
 
 N = {"fashion": 10, "kmnist": 10, "qmnist": 10, "emnist-letters": 26}
-
-
-def write_idx(path, array, kind):
-    """Write an IDX file; kind: 8 for bytes, 12 for ints of 32 bits."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    sizes = b"".join(size.to_bytes(4, "big") for size in array.shape)
-    path.write_bytes(bytes([0, 0, kind, array.ndim]) + sizes + array.tobytes())
 
 
 def make(root, name):

@@ -6,8 +6,10 @@ import functools
 import io
 import subprocess
 import sys
+from pathlib import Path
 
 import hypothesis
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, strategies as st
@@ -26,6 +28,7 @@ from training.data import Batches, split_validation
 from utils import standardise
 from model import LeNet5
 from utils import LeNetError
+from conftest import write_idx
 
 
 @pytest.fixture
@@ -438,14 +441,21 @@ def test_a_run_that_learned_nothing_says_so(small_data, tmp_path, monkeypatch, c
 
 
 @pytest.mark.slow
-def test_deterministic_weights_do_not_depend_on_the_instructions(tmp_path, monkeypatch):
+def test_deterministic_weights_do_not_depend_on_the_instructions(load_small, tmp_path, monkeypatch):
     """Whatever torch would choose on this processor, or is told to choose by the environment."""
+    train_set, _, test_set = load_small(None, "cpu", 1000)
+    for part, (images, labels) in ("train", train_set), ("test", test_set):
+        name = f"{tmp_path}/QMNIST/raw/qmnist-{part}"
+        write_idx(Path(f"{name}-images-idx3-ubyte"), images[:, 0].numpy(), 8)
+        labels = np.pad(labels.numpy()[:, None], ((0, 0), (0, 7))).astype(">i4")
+        write_idx(Path(f"{name}-labels-idx2-int"), labels, 12)
     weights = []
     for capability in "default", "avx2":
         monkeypatch.setenv("ATEN_CPU_CAPABILITY", capability)
         net = tmp_path / f"{capability}.pth"
-        subprocess.run([sys.executable, "train.py", "--deterministic", "--epochs", "1", "--limit",
-                        "1000", "--checkpoint", net], cwd=utils.ROOT, check=True)
+        subprocess.run([sys.executable, "train.py", "--deterministic", "--epochs", "1", "--data",
+                        "qmnist", "--data-dir", tmp_path, "--checkpoint", net],
+                       cwd=utils.ROOT, check=True)
         weights.append(checkpoints.load_checkpoint(net)[0].state_dict())
     for other in weights[1:]:
         assert all(torch.equal(tensor, other[name]) for name, tensor in weights[0].items())
