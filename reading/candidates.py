@@ -23,12 +23,12 @@ BROKEN = 12  # or this many, if they lie in the box of as few
 MANY_WAYS = 4000  # of what may be left of a cluster of segments: more are a thicket
 SMALLEST = 6  # pixels: no digit that is smaller can be read
 
-SKIP = 2.5  # nats, what it costs to leave out a segment as heavy as the others
+SKIP = 3.0  # nats, what it costs to leave out a segment as heavy as the others
 SURE = 0.9  # probability of a digit
 TWO = 1.5  # nats, what it costs to join what is two digits, most likely
 LEAST, BLOT = 0.55, 6.0  # of a digit's height: what is smaller is a blot; nats for all of it
 EACH = 0.4  # nats, what a digit costs beyond the network's doubt, so that fewer are better
-FAINT = 0.6, 0.3  # what fainter ink counts, and the most that it counts, as a share of the ink
+FAINT = 0.6  # what fainter ink counts
 COVERED = 0.3  # of what is as large as a digit: if as little is ink, the rest is fainter ink
 
 Candidates = namedtuple("Candidates", "groups boxes views segments ink")
@@ -55,8 +55,7 @@ def find_candidates(hypothesis):
     groups, boxes = list(found), np.array(list(found.values()))
     views = [view_group(hypothesis, segments, *item) for item in zip(groups, boxes)]
     ink = count_ink(segments) + np.count_nonzero(short_lines(hypothesis, segments.height))
-    faint = FAINT[0] * np.count_nonzero(fainter_ink(hypothesis, segments.height))
-    ink += min(faint, FAINT[1] * float(segments.mass.sum()))
+    ink += FAINT * np.count_nonzero(fainter_ink(hypothesis, segments.height))
     return Candidates(groups, boxes, views, segments, float(ink))
 
 
@@ -175,7 +174,7 @@ def joint_cost(group, sure, parts):
 def find_costs(candidates, probabilities):
     """Return (costs, skip), in nats: of each group as a digit, of each segment that is left out.
 
-    The larger or heavier a segment, the dearer it is to leave out; smudges and edges are cheap.
+    The heavier a segment, the dearer it is to leave out; smudges and edges are cheap.
     """
     segments, sure = candidates.segments, {}
     parts = segments.origin.tolist()
@@ -185,15 +184,14 @@ def find_costs(candidates, probabilities):
         if p > SURE and len(group) == whole[origin] and {parts[i] for i in group} == {origin}:
             sure[origin] = box
     worth = np.minimum(segments.worth / weighted_median(segments.worth, segments.mass), 1)
-    each, genuine = worth.tolist(), segments.genuine.tolist()
+    each = worth.tolist()
     blot = BLOT * np.maximum(LEAST - sizes(candidates.boxes).max(axis=1) / segments.height, 0)
     costs = [-math.log(max(p, 1e-6)) + EACH
-             + 1 - max(each[i] for i in group) * min(genuine[i] for i in group)
+             + 1 - max(each[i] for i in group)
              + joint_cost(group, sure, parts) + small
              for group, p, small in zip(candidates.groups, probabilities.max(axis=1).tolist(),
                                         blot.tolist())]
-    heavy = np.maximum(segments.mass / weighted_median(segments.mass, segments.mass),
-                       sizes(segments.box).max(axis=1) / segments.height)
+    heavy = segments.mass / weighted_median(segments.mass, segments.mass)
     skip = worth * SKIP * np.minimum(1.5, heavy) + 0.05
     return costs, skip.tolist()
 

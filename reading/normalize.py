@@ -52,12 +52,6 @@ def fit(soft):
     return np.frombuffer(fitted.tobytes(), dtype=np.uint8).reshape(size[::-1])
 
 
-def stretch(ink):
-    """Return a picture that is 28x28 already as it is, uint8, its contrast stretched to 0..255."""
-    full = max(quantile(ink, 0.99), 1e-6)  # a dot of six pixels leaves the rest at 0
-    return (255 * np.clip(ink / full, 0, 1)).astype(np.uint8)
-
-
 def quantile(array, share):
     """Return the value that this share of array stays below or reaches."""
     at = int(share * (array.size - 1))

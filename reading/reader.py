@@ -20,7 +20,6 @@ from reading.binarize import SHARES, binarize
 from reading.candidates import choose, find_candidates
 from reading.image import NoDigit, to_array
 from reading.lines import has_signs, order_lines
-from reading.normalize import stretch
 from reading.posterior import (
     Digit, Look, Reading, believed, combine, completeness, explained, rate, write)
 from reading.segments import CUT_OUT, doubt_of, join, sizes
@@ -207,10 +206,7 @@ def around(digits, shape, tall):
 
 
 def find_hypotheses(array, invert, *options):
-    """Yield (hypothesis, its candidates, their views) of an array, float (H, W, C).
-
-    A picture of 28x28 is most likely normalized already, so the last view is the picture itself.
-    """
+    """Yield (hypothesis, its candidates, their views) of an array, float (H, W, C)."""
     seen = []
     for hypothesis in binarize(array, invert, *options):
         mask, level = hypothesis.mask, hypothesis.level
@@ -219,8 +215,7 @@ def find_hypotheses(array, invert, *options):
         seen.append((mask, level))
         candidates = find_candidates(hypothesis)
         if candidates is not None:
-            normalized = [stretch(hypothesis.ink)] if array.shape[:2] == (28, 28) else []
-            yield hypothesis, candidates, candidates.views + normalized
+            yield hypothesis, candidates, candidates.views
 
 
 def read_hypotheses(hypotheses, judge):
@@ -228,8 +223,6 @@ def read_hypotheses(hypotheses, judge):
     readings, written, doubts = [], [], {}
     for hypothesis, candidates, views in hypotheses:
         probabilities = judge(views)
-        if len(views) > len(candidates.views):
-            probabilities = (probabilities[:-1] + probabilities[-1:]) / 2
         chosen = choose(candidates, probabilities)
         if not chosen:
             continue

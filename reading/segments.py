@@ -51,8 +51,7 @@ def find_segments(hypothesis):
     height = weighted_median(size, weight)
     long = np.flatnonzero((size > 4 * narrow) & ~keep & (narrow > 0.5 * height))
     bars = sum(mass[i] for i in long if breadth(components_ == i + 1) > 0.5 * height)
-    keep &= (size <= 3 * height) & (mass > 0.02 * weighted_median(mass, weight))
-    keep &= (size >= 5) | (mass >= 8)
+    keep &= (mass > 0.02 * weighted_median(mass, weight)) & ((size >= 5) | (mass >= 8))
     if not keep.any() or keep.sum() > MANY:
         return None
     kept = np.flatnonzero(keep)
@@ -128,8 +127,7 @@ def find_worth(segments, soft):
     A pen's stroke ends within a pixel or two: next to its rim there is hardly any ink left. A
     shadow, a crease or a stain fades slowly. soft: float (H, W), ink in units of full ink.
     """
-    at_edge = segments.at_edge
-    worth = np.where(at_edge > 1, 0.1, edge_weight(at_edge))  # more than 1: along a whole side
+    worth = edge_weight(segments.at_edge)
     if max(soft.shape) <= CUT_OUT:
         return worth
     left, top, right, bottom = join(segments.box.tolist())

@@ -34,7 +34,7 @@ BANDS = 0.0, 0.5, 0.8, 0.95, 0.99, 1.0  # of the printed probability
 WEIGHTS = {
     (judge, "TURN"): (0, 5, 8, 12),
     (candidates, "EACH"): (0.3, 0.4, 0.5, 0.6),
-    (candidates, "SKIP"): (1.5, 2.0, 2.5),
+    (candidates, "SKIP"): (2.0, 2.5, 3.0, 3.5),
     (candidates, "TWO"): (0.75, 1.5, 2.25),
     (posterior, "TEMPERATURE"): (0.03, 0.05, 0.08),
     (posterior, "MANY_DIGITS"): (0.1, 0.15, 0.2),

