@@ -8,7 +8,7 @@ from figures import layers, plots
 from reading.account import account
 from reading.image import NoDigit, PictureError, to_array
 from reading.output import say, told
-from reading.reader import look_at, most_prominent
+from reading.reader import ask, find_best, most_prominent
 from training.judge import read_views
 
 MOST = 60  # pictures in a figure
@@ -36,7 +36,7 @@ def find_looks(image, reading, model, invert):
     """Return account() of each look at a picture that is read, or holds no digit."""
     if image is None or isinstance(reading, PictureError) and not isinstance(reading, NoDigit):
         return []
-    best = look_at(image, lambda views: read_views(model, views), invert)
+    best = ask(find_best(image, invert), lambda views: read_views(model, views))
     return [account(look, best.looks[0]) for look in best.looks] if best is not None else []
 
 

@@ -1,6 +1,6 @@
 """What one look at a picture took for ink, and what its digits explain of it: to find out why.
 
-    looks = look_at(image, judge).looks
+    looks = ask(find_best(image), judge).looks
     title, words, kinds, boxes = account(looks[0], looks[0])
 """
 

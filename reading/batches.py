@@ -1,4 +1,4 @@
-"""Read many pictures: the first views of some are judged by the network together.
+"""Read many pictures: the first views of small ones are judged by the network together.
 
     for image, reading in read_each(sources, judge):    in order, errors among them
         ...
@@ -10,9 +10,10 @@ import contextlib
 import itertools
 import re
 
+from reading.binarize import SMALL
 from reading.image import PictureError, open_picture
 from reading.output import unread
-from reading.reader import begin, read_picture
+from reading.reader import ask, find_digits
 
 AT_ONCE = 32  # pictures: all of them are in memory
 
@@ -25,41 +26,43 @@ def read_each(sources, judge, invert=None):
     """
     sources = iter(sources)
     while some := list(itertools.islice(sources, AT_ONCE)):
-        opened = [open_first(source, invert) for source in some]
-        views, judged = [view for _, first, _ in opened for view in first], []
+        opened = [begin(source, invert) for source in some]
+        views, judged = [view for *_, first in opened for view in first], []
         with contextlib.suppress(PictureError), memory_errors():  # else each is judged by itself
             judged = judge(views) if views else judged
-        start = 0
-        for image, first, begun in opened:
-            known = judged[start:start + len(first)]
-            start += len(first)
-            if image is not None:  # else begun is the error
-                begun = finish(image, first, known, judge, begun, invert)
-            yield image, begun
+        for image, reader, first in opened:
+            ours, judged = judged[:len(first)], judged[len(first):]
+            yield image, finish(image, reader, judge, first, ours)
 
 
-def open_first(source, invert):
-    """Return (PIL image, the views of its first hypothesis, the rest), or (None, [], error)."""
+def begin(source, invert):
+    """Return (PIL image, its reader, the views that a small one has yielded).
+
+    (None, PictureError, []) if there is no image; (image, NoDigit, []) if nothing can be seen.
+    """
+    image = None
     try:
         if isinstance(source, PictureError):
             raise source
         with memory_errors():
             image = open_picture(source)
-            return image, *begin(image, invert)
+            reader = find_digits(image, invert)
+            return image, reader, next(reader) if max(image.size) <= SMALL else []
     except PictureError as error:
-        return None, [], error
+        return image, error, []
 
 
-def finish(image, first, known, judge, begun, invert):
-    """Return the Reading of an image whose first views were judged, or its PictureError."""
-    def judge_others(views):
-        return known if views is first and len(known) else judge(views)
-
+def finish(image, reader, judge, first, judged):
+    """Return the Reading of an image whose first views may be judged already, or a PictureError."""
     try:
+        if isinstance(reader, PictureError):
+            raise reader
         with memory_errors():
-            return read_picture(image, judge_others, invert, begun)
+            if first and not len(judged):
+                judged = judge(first)
+            return ask(reader, judge, judged if first else None)
     except PictureError as error:
-        pages = image.info.get("pages", 1)
+        pages = image.info.get("pages", 1) if image else 1
         return type(error)(f"{error}; {unread(pages)}") if pages > 1 else error
 
 

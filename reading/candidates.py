@@ -1,7 +1,7 @@
 """Candidates for digits, and the choice among them (heuristic over-segmentation).
 
-    candidates = find_candidates(hypothesis)    groups of segments that may be a digit, normalized
-    chosen = choose(candidates, p)              the minimum-cost cover, given what the network says
+    candidates, p = ask(find_candidates(hypothesis), judge)    groups of segments, normalized
+    chosen = choose(candidates, p)    the minimum-cost cover, given what the network says
 
 LeCun et al. 1998, section V: a segmentation graph, scored as a whole.
 """
@@ -16,7 +16,7 @@ from reading.binarize import THRESHOLDS
 from reading.lines import holds
 from reading.normalize import normalize_digit
 from reading.segments import (
-    average, components, count_ink, find_segments, join, sizes, weighted_median)
+    average, components, count_ink, cut, find_segments, find_wide, join, sizes, weighted_median)
 
 AT_MOST = 4  # segments in one digit,
 BROKEN = 12  # or this many, if they lie in the box of as few
@@ -41,10 +41,22 @@ ink that is to be explained.
 
 
 def find_candidates(hypothesis):
-    """Return the Candidates of a binarize.Hypothesis, or None if there are none."""
+    """Yield views; return (Candidates, their probabilities) of a Hypothesis, or None.
+
+    The probabilities are float (N, 10). What may be two digits that touch is judged first, and cut
+    if the network is not sure that it is one.
+    """
     segments = find_segments(hypothesis)
     if segments is None:
         return None
+    ink = count_ink(segments) + np.count_nonzero(short_lines(hypothesis, segments.height))
+    ink += FAINT * np.count_nonzero(fainter_ink(hypothesis, segments.height))
+    wide = find_wide(segments)
+    whole = [view_group(hypothesis, segments, (i,), segments.box[i]) for i in wide.tolist()]
+    judged = (yield whole) if whole else np.ones((0, 10))
+    segments = cut(segments, hypothesis, wide[judged.max(axis=1) < SURE])
+    known = {tuple(np.flatnonzero(segments.origin == i).tolist()): each
+             for i, *each in zip(wide, whole, judged)}
     least = max(0.3 * segments.height, SMALLEST)
     origin, parts = segments.origin.tolist(), np.bincount(segments.origin).tolist()
     found = {group: box for group, box in sorted(find_groups(segments).items())
@@ -52,11 +64,13 @@ def find_candidates(hypothesis):
              and count_cut(group, origin, parts) <= 1}
     if not found:
         return None
+    new = {group: view_group(hypothesis, segments, group, box) for group, box in found.items()
+           if group not in known}
+    judged = (yield list(new.values())) if new else ()
+    known |= {group: each for group, *each in zip(new, new.values(), judged)}
+    views, probabilities = zip(*(known[group] for group in found))
     groups, boxes = list(found), np.array(list(found.values()))
-    views = [view_group(hypothesis, segments, *item) for item in zip(groups, boxes)]
-    ink = count_ink(segments) + np.count_nonzero(short_lines(hypothesis, segments.height))
-    ink += FAINT * np.count_nonzero(fainter_ink(hypothesis, segments.height))
-    return Candidates(groups, boxes, views, segments, float(ink))
+    return Candidates(groups, boxes, views, segments, float(ink)), np.array(probabilities)
 
 
 def fainter_ink(hypothesis, height):

@@ -1,13 +1,14 @@
 """From a picture to its digits, in the order in which they are read.
 
     reading = read_picture(image, judge)    a Reading; judge(views) asks the network
+    reading = ask(find_digits(image), judge)    the same; find_digits() yields what is to be judged
 
 LeNet-5 was made to read whole numbers, and its paper finds their digits by heuristic
 over-segmentation (LeCun et al. 1998, sections V to VII): cut the ink into segments, let the network
 judge every group of neighbours that could be one digit, and take the cheapest way to account for
 all of them. Several hypotheses of what is ink are tried, and posterior.py weighs what they say.
-Nothing here knows a network: judge takes a list of views, uint8 (28, 28), and returns their
-probabilities, float (N, 10).
+Nothing here knows a network: a function that wants views to be judged is a generator, which yields
+them, a list of uint8 (28, 28), and is sent their probabilities, float (N, 10).
 """
 
 import functools
@@ -41,34 +42,31 @@ POOR = 0.5  # of a score: then what is lighter than the paper, or darker, may be
 LEAST = 0.2  # of a score: digits in noise and empty pages explain hardly any ink
 
 
-def begin(image, invert=None):
-    """Return (views, what read_picture() takes as begun) of a PIL image's first hypothesis.
-
-    So the first views of many pictures can be judged together. views: list of uint8 (28, 28).
-    """
-    full = min(max(image.size), FINE)
-    first, begun = first_look(to_array(image, COARSE), invert, full)
-    return first[0][2] if first else [], begun
-
-
-def first_look(coarse, invert, full):
-    """Return (the first of find_hypotheses() in a list, or none, what read_upright() begins with).
-
-    coarse: float (H, W, C); full: the most pixels on the picture's long side that make sense.
-    """
-    found = find_hypotheses(coarse, invert, shares_of(full))
-    first = list(itertools.islice(found, 1))
-    return first, (coarse, itertools.chain(first, found))
-
-
-def read_picture(image, judge, invert=None, begun=None):
-    """Return the Reading of a PIL image; raises NoDigit, with the reason, if there is no digit.
+def ask(reader, judge, judged=None):
+    """Return what a generator returns that yields views and is sent judge(views).
 
     judge: a function of a list of views, uint8 (28, 28), that returns their probabilities, float
-    (N, 10). invert: True if ink is darker than its paper, False if lighter, None to find out.
-    begun: of begin(), if the first hypothesis is found already.
+    (N, 10). judged: those of the views that it has yielded, if it is at work already.
     """
-    best = look_at(image, judge, invert, begun)
+    try:
+        while True:
+            judged = judge(reader.send(judged))
+    except StopIteration as end:
+        return end.value
+
+
+def read_picture(image, judge, invert=None):
+    """Return the Reading of a PIL image; raises NoDigit. The arguments are those of ask() and
+    find_digits()."""
+    return ask(find_digits(image, invert), judge)
+
+
+def find_digits(image, invert=None):
+    """Yield views of a PIL image; return its Reading. Raises NoDigit, with the reason.
+
+    invert: True if ink is darker than its paper, False if lighter, None to find out.
+    """
+    best = yield from find_best(image, invert)
     if best is None or believed(best) < LEAST:
         blank = next(binarize(to_array(image, COARSE), invert), None) is None
         why = "the picture is blank, or noise" if blank else "nothing in it looks like a digit"
@@ -77,41 +75,42 @@ def read_picture(image, judge, invert=None, begun=None):
     return best._replace(probability=probability, pages=image.info.get("pages", 1), looks=())
 
 
-def look_at(image, judge, invert=None, begun=None):
-    """Return the best Reading of a PIL image, however poor, with its looks; None without ink.
+def find_best(image, invert=None):
+    """Yield views; return the best Reading of a PIL image, however poor, with its looks.
 
-    Its probability is left open. The arguments are read_picture()'s.
+    None without ink. Its probability is left open. The arguments are find_digits()'s.
     """
     def see(size, quarters=0):
         return np.ascontiguousarray(np.rot90(to_array(image, size), quarters))
 
     full = min(max(image.size), FINE)
-    best = read_upright(see, full, judge, invert, begun)
+    best = yield from read_upright(see, full, invert)
     if best is not None and len(best.digits) > 2 and best.score < GOOD:
-        best = read_sideways(see, full, judge, invert, best)
+        best = yield from read_sideways(see, full, invert, best)
     if invert is None and (best is None or best.score < POOR):
         # what seemed to be ink may be the table round a sheet; but the gaps between strokes may
         # look like ones, so the other ink must be believed twice as much
-        other = read_upright(see, full, judge, best is None or not best.inverted)
+        other = yield from read_upright(see, full, best is None or not best.inverted)
         least = max(believed(best), LEAST) if best else LEAST
         if other is not None and believed(other) > 2 * least:
             best = other
     return best
 
 
-def read_sideways(see, full, judge, invert, best):
-    """Return the best Reading of a picture that may be stored sideways, and best as it stands.
+def read_sideways(see, full, invert, best):
+    """Yield views; return the best Reading of a picture that may be stored sideways.
 
-    A way to turn it is followed if the first look at it is clearly better than all as it stands.
+    best: its Reading as it stands. A way to turn it is followed if the first look at it is clearly
+    better than all as it stands.
     """
     least = best.score + AS_GOOD
     for quarters in (1, 3):
         turn = functools.partial(see, quarters=quarters)
-        first, begun = first_look(turn(COARSE), invert, full)
-        reading = read_hypotheses(first, judge)
+        found = find_hypotheses(turn(COARSE), invert, shares_of(full))
+        reading = yield from read_hypotheses(itertools.islice(found, 1))
         if reading is None or reading.score <= least:
             continue
-        turned = read_upright(turn, full, judge, invert, begun)
+        turned = yield from read_upright(turn, full, invert)
         if turned is not None and turned.score > least and len(turned.digits) > 2:
             digits = [digit._replace(box=turn_back(digit.box, quarters))
                       for digit in turned.digits]
@@ -124,14 +123,14 @@ def shares_of(full):
     return SHARES if full > CUT_OUT else (1.0, 0.5, 0.25)
 
 
-def read_upright(see, full, judge, invert, begun=None):
-    """Return the Reading of a picture as it stands, or None.
+def read_upright(see, full, invert):
+    """Yield views; return the Reading of a picture as it stands, or None.
 
     see(size) is the picture with at most `size` pixels on its long side, float (H, W, C); full is
-    the most that make sense; begun: of begin().
+    the most that make sense.
     """
-    coarse, hypotheses = begun or first_look(see(COARSE), invert, full)[1]
-    best = read_hypotheses(hypotheses, judge)
+    coarse = see(COARSE)
+    best = yield from read_hypotheses(find_hypotheses(coarse, invert, shares_of(full)))
     height = digit_height(best, coarse.shape[:2]) if best is not None else 0
     if full <= 1.2 * COARSE or (height >= SMALL and best.score >= GOOD):
         return best
@@ -141,8 +140,8 @@ def read_upright(see, full, judge, invert, begun=None):
             size = TALL * COARSE / height
         closer = see(int(min(full, FINE, size)))
         tall = height * max(closer.shape) / COARSE if small else 60
-        found = (read_around(best, closer, tall, judge, invert) if small
-                 else read_part(closer, None, tall, judge, invert))
+        found = yield from (read_around(best, closer, tall, invert) if small
+                            else read_part(closer, None, tall, invert))
         least = -1 if best is None else best.score + (-AS_GOOD if small else 0.1)
         if found is None and best is None and full > CLOSER:
             continue
@@ -154,8 +153,8 @@ def read_upright(see, full, judge, invert, begun=None):
     return best
 
 
-def read_around(best, array, tall, judge, invert):
-    """Return the Reading of the part of an array where small digits were seen, or None.
+def read_around(best, array, tall, invert):
+    """Yield views; return the Reading of the part of an array with small digits, or None.
 
     The part grows as long as what is read in it stands at its edge, and makes sense. best: the
     Reading with the looks that saw them; array, float (H, W, C), has digits about so tall.
@@ -163,7 +162,7 @@ def read_around(best, array, tall, judge, invert):
     seen = [digit for look in best.looks if look.share > RARE for digit in look.reading.digits]
     found, place = None, around(seen or best.digits, array.shape, tall)
     while True:
-        wider = read_part(array, place, tall, judge, invert)
+        wider = yield from read_part(array, place, tall, invert)
         if wider is None or (found is not None and wider.score < found.score - AS_GOOD):
             return found
         found, last = wider, place
@@ -172,8 +171,8 @@ def read_around(best, array, tall, judge, invert):
             return found
 
 
-def read_part(array, place, tall, judge, invert):
-    """Return the Reading of part of an array, or None.
+def read_part(array, place, tall, invert):
+    """Yield views; return the Reading of part of an array, or None.
 
     place: (left, top, right, bottom) in pixels, or None for all of it; digits are about so tall.
     """
@@ -181,7 +180,8 @@ def read_part(array, place, tall, judge, invert):
     part = array[top:bottom, left:right]
     share = min(0.5, 3 * tall / min(part.shape[:2]))
     shares = share, max(0.12, share / 2) if share > 0.15 else 2 * share
-    reading = read_hypotheses(find_hypotheses(part, invert, shares, int(2.5 * tall)), judge)
+    found = find_hypotheses(part, invert, shares, int(2.5 * tall))
+    reading = yield from read_hypotheses(found)
     if reading is None or place is None:
         return reading
     high, wide = array.shape[:2]
@@ -206,23 +206,26 @@ def around(digits, shape, tall):
 
 
 def find_hypotheses(array, invert, *options):
-    """Yield (hypothesis, its candidates, their views) of an array, float (H, W, C)."""
+    """Yield the Hypotheses of an array, float (H, W, C), that differ in what is ink."""
     seen = []
     for hypothesis in binarize(array, invert, *options):
         mask, level = hypothesis.mask, hypothesis.level
-        if any(np.array_equal(mask, m) and abs(level - v) < 0.1 * level for m, v in seen):
-            continue  # the same segments again
-        seen.append((mask, level))
-        candidates = find_candidates(hypothesis)
-        if candidates is not None:
-            yield hypothesis, candidates, candidates.views
+        if not any(np.array_equal(mask, m) and abs(level - v) < 0.1 * level for m, v in seen):
+            seen.append((mask, level))
+            yield hypothesis
 
 
-def read_hypotheses(hypotheses, judge):
-    """Return what find_hypotheses() say together, up to where a text is beyond doubt, or None."""
+def read_hypotheses(hypotheses):
+    """Yield views; return what hypotheses say together, or None.
+
+    Only those are asked up to where a text is beyond doubt.
+    """
     readings, written, doubts = [], [], {}
-    for hypothesis, candidates, views in hypotheses:
-        probabilities = judge(views)
+    for hypothesis in hypotheses:
+        found = yield from find_candidates(hypothesis)
+        if found is None:
+            continue
+        candidates, probabilities = found
         chosen = choose(candidates, probabilities)
         if not chosen:
             continue

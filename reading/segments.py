@@ -1,6 +1,7 @@
 """Segments of ink: connected, and cut where digits may touch; too many rather than too few.
 
     segments = find_segments(hypothesis)    of a binarize.Hypothesis, without boxes, bars and specks
+    segments = cut(segments, hypothesis, which)    of find_wide(segments), where digits may touch
 
 candidates.py joins them again (heuristic over-segmentation, LeCun et al. 1998, section V).
 """
@@ -34,7 +35,10 @@ float, the mass of long lines that something may hang on; genuine: float (N,), s
 
 
 def find_segments(hypothesis):
-    """Return the Segments that may be digits or parts of them; None if none or too many."""
+    """Return the connected Segments that may be digits or parts of digits.
+
+    None if there are none, or too many.
+    """
     soft = np.minimum(hypothesis.ink / hypothesis.level, 1)
     components_, box = components(hypothesis.mask)
     n = len(box)
@@ -54,13 +58,11 @@ def find_segments(hypothesis):
     keep &= (mass > 0.02 * weighted_median(mass, weight)) & ((size >= 5) | (mass >= 8))
     if not keep.any() or keep.sum() > MANY:
         return None
-    kept = np.flatnonzero(keep)
-    kept = kept[np.argsort(box[kept, 0], kind="stable")]
+    kept = np.flatnonzero(keep)[np.argsort(box[keep, 0], kind="stable")]
     renumber = np.zeros(n + 1, dtype=np.uint16)
     renumber[kept + 1] = np.arange(1, len(kept) + 1)
     segments = Segments(renumber[components_], box[kept], mass[kept], at_edge[kept], None,
                         np.arange(len(kept)), height, None, bars, None)
-    segments = from_left_to_right(cut_touching(segments, soft))
     genuine = find_genuine(segments, hypothesis)
     return segments._replace(near=find_near(segments), genuine=genuine,
                              worth=genuine * find_worth(segments, soft))
@@ -89,19 +91,6 @@ def weighted_median(values, weights):
     order = np.argsort(values)
     total = np.cumsum(weights[order])
     return float(values[order][np.searchsorted(total, total[-1] / 2)])
-
-
-def from_left_to_right(segments):
-    """Return segments numbered by their left edges."""
-    order = np.argsort(segments.box[:, 0], kind="stable")
-    if (order[1:] > order[:-1]).all():
-        return segments
-    renumber = np.zeros(len(order) + 1, dtype=segments.label.dtype)
-    renumber[order + 1] = np.arange(1, len(order) + 1)
-    box, mass, at_edge, origin = (values[order] for values in (
-        segments.box, segments.mass, segments.at_edge, segments.origin))
-    return segments._replace(label=renumber[segments.label], box=box, mass=mass, at_edge=at_edge,
-                             origin=origin)
 
 
 def edge_weight(at_edge):
@@ -197,17 +186,26 @@ def find_near(segments):
 # -------------------------------------------------------------------------------------------------
 # Cuts
 
-def cut_touching(segments, soft):
-    """Return segments, the wide ones cut where digits may touch; each part is one of its own.
+def find_wide(segments):
+    """Return the indices of the segments that may be two digits or more which touch, int (M,).
 
-    A one takes little room, so beside other digits a segment need not be wider than high to be two.
+    A one takes little room, so beside other digits a segment need not be wider than high.
     """
     width, height = sizes(segments.box).T
     full = (height > 0.5 * segments.height) & (height < 2 * segments.height)
     wide = np.flatnonzero(full & (width > (WIDE if full.sum() > 1 else ALONE) * height))
-    if len(wide) == 0 or len(wide) > 100:
+    return wide if len(wide) <= 100 else wide[:0]
+
+
+def cut(segments, hypothesis, wide):
+    """Return Segments of which those numbered in wide are cut where digits may touch.
+
+    Each part is a segment of its own, worth as much as the whole.
+    """
+    if len(wide) == 0:
         return segments
-    label, box, mass, origin = (segments.label, list(segments.box), list(segments.mass),
+    soft = np.minimum(hypothesis.ink / hypothesis.level, 1)
+    label, box, mass, origin = (segments.label.copy(), list(segments.box), list(segments.mass),
                                 list(segments.origin))
     windows = [(slice(y0, y1), slice(x0, x1)) for x0, y0, x1, y1 in segments.box[wide]]
     inks = [soft[w] * (label[w] == i + 1) for i, w in zip(wide, windows)]
@@ -225,8 +223,13 @@ def cut_touching(segments, soft):
             box[each] = np.array([px.min() + left, py.min() + top, px.max() + left + 1,
                                   py.max() + top + 1])
             mass[each] = soft[py + top, px + left].sum()
-    return segments._replace(box=np.array(box), mass=np.array(mass), origin=np.array(origin),
-                             at_edge=segments.at_edge[origin])
+    order = np.argsort(np.array(box)[:, 0], kind="stable")
+    renumber = np.append(0, np.argsort(order) + 1).astype(label.dtype)
+    origin = np.array(origin)[order]
+    segments = segments._replace(
+        label=renumber[label], box=np.array(box)[order], mass=np.array(mass)[order], origin=origin,
+        **{name: getattr(segments, name)[origin] for name in ("at_edge", "worth", "genuine")})
+    return segments._replace(near=find_near(segments))
 
 
 def find_cuts(inks):

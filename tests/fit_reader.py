@@ -45,13 +45,14 @@ WEIGHTS = {
 }
 
 
-def remember(ask):
-    """Make the reader find hypotheses, and ask(views), once for all settings.
+def remember():
+    """Make the reader find hypotheses and candidates once for all settings.
 
-    Returns what to ask and a function that forgets a picture.
+    Returns a function that forgets a picture.
     """
     found, judged, arrays = {}, {}, {}
-    find_hypotheses, to_array = reader.find_hypotheses, reader.to_array
+    find_hypotheses, find_candidates = reader.find_hypotheses, reader.find_candidates
+    to_array = reader.to_array
 
     def find_again(array, *options):
         key = hashlib.md5(array.tobytes()).digest(), array.shape, options
@@ -59,10 +60,10 @@ def remember(ask):
         found[key], again = itertools.tee(whole)
         return again
 
-    def judge_again(views):
-        key = id(views), judge.TURN  # found keeps views, so no other list has this id
+    def judge_again(hypothesis):
+        key = id(hypothesis), judge.TURN  # found keeps hypotheses, so no other has this id
         if key not in judged:
-            judged[key] = ask(views)
+            judged[key] = yield from find_candidates(hypothesis)
         return judged[key]
 
     def to_array_again(image, size):
@@ -70,8 +71,9 @@ def remember(ask):
             arrays[size] = to_array(image, size)
         return arrays[size]
 
-    reader.find_hypotheses, reader.to_array = find_again, to_array_again
-    return judge_again, lambda: [memo.clear() for memo in (found, judged, arrays)]
+    reader.find_hypotheses, reader.find_candidates = find_again, judge_again
+    reader.to_array = to_array_again
+    return lambda: [memo.clear() for memo in (found, judged, arrays)]
 
 
 def pictures(folders):
@@ -92,14 +94,14 @@ def put(setting):
 def read_all(folders, settings):
     """Return (rows, writers, p, right): p, right, float and bool (settings, pictures)."""
     model = predict.load_model(None, None, "cpu")
-    ask, forget = remember(lambda views: judge.read_views(model, views))
+    forget = remember()
     rows, p, right = list(pictures(folders)), [], []
     for path, label, _, _ in rows:
         image, each = open_picture(path), []
         for setting in settings:
             put(setting)
             try:
-                reading = reader.read_picture(image, ask)
+                reading = reader.read_picture(image, lambda views: judge.read_views(model, views))
                 text = "".join(filter(str.isdigit, reading.text))
                 each.append((reading.probability, text == label))
             except PictureError:

@@ -29,7 +29,7 @@ from training import augment, data, negatives, report, styles  # noqa: E402
 import pages  # noqa: E402
 from reading import binarize, candidates as proposals  # noqa: E402
 from reading.image import PictureError, to_array  # noqa: E402
-from reading.reader import most_prominent  # noqa: E402
+from reading.reader import ask, most_prominent  # noqa: E402
 import pictures  # noqa: E402
 import make_film  # noqa: E402
 from figures import layers, plots, readings, window  # noqa: E402
@@ -150,8 +150,9 @@ def plot_chain(photo, model):
     array = to_array(photo)
     difference, *_ = binarize.subtract_paper(array, 0.5)
     look = next(binarize.binarize(array))
-    candidates = proposals.find_candidates(look)
-    (main,) = proposals.choose(candidates, predict.read_views(model, candidates.views))
+    reader = proposals.find_candidates(look)
+    candidates, probabilities = ask(reader, lambda views: predict.read_views(model, views))
+    (main,) = proposals.choose(candidates, probabilities)
     left, top, right, bottom = candidates.boxes[main]
     mask = np.zeros_like(look.mask)
     mask[top:bottom, left:right] = look.mask[top:bottom, left:right]

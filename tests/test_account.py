@@ -12,7 +12,7 @@ from figures import plots, readings
 from reading.account import EXPLAINED, FAINT, LEFT_OUT, NOT_COUNTED, PAPER, WORTH_LESS, account
 from reading.image import NoDigit
 from reading.posterior import believed, find_terms
-from reading.reader import look_at
+from reading.reader import ask, find_best
 
 
 def one():
@@ -42,7 +42,7 @@ def test_the_figure_and_the_account_name_the_kinds_alike():
 
 
 def looks_at(model, image):
-    return look_at(image, lambda views: predict.read_views(model, views)).looks
+    return ask(find_best(image), lambda views: predict.read_views(model, views)).looks
 
 
 @pytest.mark.parametrize("kind", KINDS)

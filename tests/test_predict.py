@@ -282,8 +282,9 @@ def test_of_endless_pictures_only_some_are_in_memory(seven, model):
             asked.append(i)
             if i == 100:
                 raise KeyboardInterrupt
-            yield seven
+            yield small
 
+    small = seven.resize((64, 64))
     read, read_views = [], predict.read_views
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(predict, "read_views",

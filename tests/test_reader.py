@@ -214,6 +214,11 @@ def test_the_cheapest_cover_is_the_cheapest(seed):
     assert candidates.greedy_cover(members, sets, costs, skip)[0] >= price - 1e-9
 
 
+def unsure(views):
+    """A judge that knows nothing: float (N, 10)."""
+    return np.full((len(views), 10), 0.1)
+
+
 def look_at(ink):
     return Hypothesis(ink, ink > 0.5, 1.0, True, None, "")
 
@@ -311,7 +316,8 @@ def test_ink_too_faint_for_a_look_counts_if_it_has_a_digits_size():
     spotted = faint.copy()
     spotted[60:66, 120:126] = 0.6  # where the pen was put down
     alone, with_faint, with_speck, with_spots = (
-        candidates.find_candidates(look_at(each)).ink for each in (ink, faint, speck, spotted)
+        reader.ask(candidates.find_candidates(look_at(each)), unsure)[0].ink
+        for each in (ink, faint, speck, spotted)
     )
     assert alone == with_speck < min(with_faint, with_spots)
     assert with_spots == pytest.approx(with_faint, rel=0.1)
@@ -351,12 +357,30 @@ def test_a_page_full_of_digits_is_no_thicket(some, n):
         ink = cv2.resize(tight(pictures.enlarge(some[i % 10], 70)), None, fx=1.4, fy=1)
         row, column = divmod(i, 10)
         place(page, 255 * ink, 20 + 105 * column, 30 + 105 * row)
-    _, found, _ = next(reader.find_hypotheses(np.float32(page[..., None] / 255), None, (0.5,)))
+    look = next(reader.find_hypotheses(np.float32(page[..., None] / 255), None, (0.5,)))
+    found, _ = reader.ask(candidates.find_candidates(look), unsure)
     origin = found.segments.origin
     whole = [set(np.flatnonzero(origin == each)) for each in set(origin)]
     assert len(whole) >= n and len(origin) > 2 * n
     groups = [set(group) for group in found.groups]
     assert all(each in groups for each in whole)
+
+
+@pytest.mark.parametrize("probability", [0.5, 0.99])
+def test_only_what_the_network_is_not_sure_of_is_cut(probability):
+    """No view is judged twice, and of what is sure there are no parts to judge."""
+    ink, asked = np.zeros((200, 200), np.uint8), []
+    cv2.ellipse(ink, (100, 100), (36, 24), 0, 0, 360, 1, 6)
+
+    def judge(views):
+        asked.extend(view.tobytes() for view in views)
+        return np.full((len(views), 10), probability)
+
+    found, judged = reader.ask(candidates.find_candidates(look_at(np.float32(ink))), judge)
+    assert sorted(asked) == sorted(view.tobytes() for view in found.views)
+    assert len(judged) == len(found.groups)
+    whole = tuple(range(len(found.segments.origin)))
+    assert whole in found.groups and (len(whole) > 1) == (probability < candidates.SURE)
 
 
 def place(page, ink, left, top):
@@ -565,7 +589,7 @@ def test_the_fit_leaves_the_weights_and_names_the_best_of_each(some, tmp_path, c
         pictures.to_image(1 - pictures.enlarge(some[i], 96)).save(tmp_path / f"{i}.png")
         rows.append(f"{i}.png,{i},{i}")
     (tmp_path / "labels.csv").write_text("\n".join(rows), encoding="utf-8")
-    for name in ("find_hypotheses", "to_array"):
+    for name in ("find_hypotheses", "find_candidates", "to_array"):
         monkeypatch.setattr(reader, name, getattr(reader, name))
     before = [getattr(*key) for key in fit_reader.WEIGHTS]
     fit_reader.main([tmp_path], tmp_path / "reliability.png")
