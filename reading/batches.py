@@ -47,7 +47,8 @@ def begin(source, invert):
         with memory_errors():
             image = open_picture(source)
             reader = find_digits(image, invert)
-            return image, reader, next(reader) if max(image.size) <= SMALL else []
+            is_small = max(image.size) <= SMALL  # others would take much memory while they wait
+            return image, reader, next(reader) if is_small else []
     except PictureError as error:
         return image, error, []
 
