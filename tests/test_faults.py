@@ -520,8 +520,9 @@ for megabytes in [*range(0, 45, 4), 4000]:
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit is Linux's")
 @pytest.mark.parametrize("suffix", ["png", "jpg"])
 def test_a_picture_is_read_or_refused_in_one_line_however_little_memory_is_left(
-    seven, tmp_path, run, suffix
+    seven, tmp_path, run, monkeypatch, suffix
 ):
+    monkeypatch.setenv("MALLOC_ARENA_MAX", "1")  # each thread's would have some in reserve
     small, large = tmp_path / "small.png", tmp_path / f"large.{suffix}"
     seven.save(small)
     seven.resize((4000, 3000)).save(large)
