@@ -198,10 +198,10 @@ def find_costs(candidates, probabilities):
         if p > SURE and len(group) == whole[origin] and {parts[i] for i in group} == {origin}:
             sure[origin] = box
     worth = np.minimum(segments.worth / weighted_median(segments.worth, segments.mass), 1)
-    each = worth.tolist()
+    each, genuine = worth.tolist(), segments.genuine.tolist()
     blot = BLOT * np.maximum(LEAST - sizes(candidates.boxes).max(axis=1) / segments.height, 0)
     costs = [-math.log(max(p, 1e-6)) + EACH
-             + 1 - max(each[i] for i in group)
+             + 1 - max(each[i] for i in group) * min(genuine[i] for i in group)
              + joint_cost(group, sure, parts) + small
              for group, p, small in zip(candidates.groups, probabilities.max(axis=1).tolist(),
                                         blot.tolist())]
