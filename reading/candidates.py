@@ -24,7 +24,7 @@ MANY_WAYS = 4000  # of what may be left of a cluster of segments: more are a thi
 SMALLEST = 6  # pixels: no digit that is smaller can be read
 
 SKIP = 3.0  # nats, what it costs to leave out a segment as heavy as the others
-SURE = 0.9  # probability of a digit
+SURE = 0.9  # probability of a digit: one that is as sure is not cut
 TWO = 1.5  # nats, what it costs to join what is two digits, most likely
 LEAST, BLOT = 0.55, 6.0  # of a digit's height: what is smaller is a blot; nats for all of it
 EACH = 0.4  # nats, what a digit costs beyond the network's doubt, so that fewer are better

@@ -1,7 +1,7 @@
 """Segments of ink: connected, and cut where digits may touch; too many rather than too few.
 
     segments = find_segments(hypothesis)    of a binarize.Hypothesis, without boxes, bars and specks
-    segments = cut(segments, hypothesis, which)    of find_wide(segments), where digits may touch
+    segments = cut(segments, hypothesis, wide)    where digits may touch; wide: of find_wide()
 
 candidates.py joins them again (heuristic over-segmentation, LeCun et al. 1998, section V).
 """
