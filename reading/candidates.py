@@ -57,10 +57,9 @@ def find_candidates(hypothesis):
     segments = cut(segments, hypothesis, wide[judged.max(axis=1) < SURE])
     known = {tuple(np.flatnonzero(segments.origin == i).tolist()): each
              for i, *each in zip(wide, whole, judged)}
-    least = max(0.3 * segments.height, SMALLEST)
     origin, parts = segments.origin.tolist(), np.bincount(segments.origin).tolist()
     found = {group: box for group, box in sorted(find_groups(segments).items())
-             if max(box[2] - box[0], box[3] - box[1]) >= least
+             if max(box[2] - box[0], box[3] - box[1]) >= SMALLEST
              and count_cut(group, origin, parts) <= 1}
     if not found:
         return None
@@ -206,7 +205,7 @@ def find_costs(candidates, probabilities):
              for group, p, small in zip(candidates.groups, probabilities.max(axis=1).tolist(),
                                         blot.tolist())]
     heavy = segments.mass / weighted_median(segments.mass, segments.mass)
-    skip = worth * SKIP * np.minimum(1.5, heavy) + 0.05
+    skip = worth * SKIP * heavy + 0.05
     return costs, skip.tolist()
 
 
@@ -214,16 +213,14 @@ def choose(candidates, probabilities):
     """Return the indices of the groups that are digits, sorted: a minimum-cost cover.
 
     Every segment is part of one digit or left out, in the cheapest way: exactly found, cluster by
-    cluster, unless one is a thicket; then the groups that save most are taken first.
-    probabilities: float (N, 10), the network's, of the views.
+    cluster; nothing of a thicket. probabilities: float (N, 10), the network's, of the views.
     """
     if len(candidates.groups) == len(candidates.segments.near) == 1:
         return [0]
     costs, skip = find_costs(candidates, probabilities)
     chosen = []
     for members, ours in find_clusters(candidates.groups, len(skip)):
-        chosen += (cheapest_cover(members, ours, costs, skip)
-                   or greedy_cover(members, ours, costs, skip))[1]
+        chosen += cheapest_cover(members, ours, costs, skip)
     return sorted(chosen)
 
 
@@ -248,10 +245,10 @@ def find_clusters(groups, n_segments):
 
 
 def cheapest_cover(members, groups, costs, skip):
-    """Return (cost, [index of each group taken]) of the cheapest way to take or leave members.
+    """Return [index of each group taken] of the cheapest way to take or leave members.
 
-    None if there are too many ways. Segments are numbered from left to right, so what is left of a
-    line is nearly the same set in most of them.
+    Nothing if there are too many ways. Segments are numbered from left to right, so what is left of
+    a line is nearly the same set in most of them.
     """
     by_first = {}  # sets of segments are the bits of whole numbers: a thicket has thousands of them
     for group, i in groups:
@@ -270,16 +267,5 @@ def cheapest_cover(members, groups, costs, skip):
             known[rest] = min(options)
         return known.get(rest, (math.inf, ()))
 
-    cost, taken = best(sum(1 << j for j in members))
-    return (cost, list(taken)) if len(known) < MANY_WAYS else None
-
-
-def greedy_cover(members, groups, costs, skip):
-    """Return what cheapest_cover does, nearly, for many members: what saves most is taken first."""
-    rest, cost, taken = set(members), 0.0, []
-    for group, i in sorted(groups, key=lambda each: costs[each[1]] - sum(skip[j] for j in each[0])):
-        if group <= rest and costs[i] < sum(skip[j] for j in group):
-            rest -= group
-            cost += costs[i]
-            taken.append(i)
-    return cost + sum(skip[j] for j in rest), taken
+    _, taken = best(sum(1 << j for j in members))
+    return list(taken) if len(known) < MANY_WAYS else []

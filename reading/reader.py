@@ -88,11 +88,9 @@ def find_best(image, invert=None):
     if best is not None and len(best.digits) > 2 and best.score < GOOD:
         best = yield from read_sideways(see, full, invert, best)
     if invert is None and (best is None or best.score < POOR):
-        # what seemed to be ink may be the table round a sheet; but the gaps between strokes may
-        # look like ones, so the other ink must be believed twice as much
+        # what seemed to be ink may be the table round a sheet
         other = yield from read_upright(see, full, best is None or not best.inverted)
-        least = max(believed(best), LEAST) if best else LEAST
-        if other is not None and believed(other) > 2 * least:
+        if other is not None and believed(other) > (believed(best) if best else 0):
             best = other
     return best
 
@@ -179,8 +177,7 @@ def read_part(array, place, tall, invert):
     left, top, right, bottom = place or (0, 0, array.shape[1], array.shape[0])
     part = array[top:bottom, left:right]
     share = min(0.5, 3 * tall / min(part.shape[:2]))
-    shares = share, max(0.12, share / 2) if share > 0.15 else 2 * share
-    found = find_hypotheses(part, invert, shares, int(2.5 * tall))
+    found = find_hypotheses(part, invert, (share, share / 2), int(2.5 * tall))
     reading = yield from read_hypotheses(found)
     if reading is None or place is None:
         return reading
@@ -209,9 +206,8 @@ def find_hypotheses(array, invert, *options):
     """Yield the Hypotheses of an array, float (H, W, C), that differ in what is ink."""
     seen = []
     for hypothesis in binarize(array, invert, *options):
-        mask, level = hypothesis.mask, hypothesis.level
-        if not any(np.array_equal(mask, m) and abs(level - v) < 0.1 * level for m, v in seen):
-            seen.append((mask, level))
+        if not any(np.array_equal(hypothesis.mask, mask) for mask in seen):
+            seen.append(hypothesis.mask)
             yield hypothesis
 
 

@@ -285,8 +285,7 @@ def choose_cuts(mask, lines, through, most=3):
     """
     height, width = mask.shape
     columns = np.arange(width)
-    inside = (0.1 * height <= columns) & (columns < width - 0.1 * height)
-    columns = columns[inside & (through <= 2.2 * stroke_width(mask))]
+    columns = columns[through <= 2.2 * stroke_width(mask)]
     # how much of mask is left of each cut, row by row
     at = np.minimum(lines[:, columns], width - 1)
     left = np.cumsum(mask, axis=1)[np.arange(height)[:, None], at]

@@ -194,7 +194,7 @@ def test_the_cheapest_cover_is_the_cheapest(seed):
         for i, c in enumerate(c for n in (1, 2, 3) for c in itertools.combinations(range(5), n))
     ]
     costs, skip = rng.uniform(0, 3, len(sets)), rng.uniform(0, 2, 5)
-    price, taken = candidates.cheapest_cover(members, sets, costs, skip)
+    taken = candidates.cheapest_cover(members, sets, costs, skip)
 
     def cheapest(rest):  # by brute force
         if not rest:
@@ -210,8 +210,8 @@ def test_the_cheapest_cover_is_the_cheapest(seed):
         )
 
     covered = [j for i in taken for j in sets[i][0]]
+    price = sum(costs[taken]) + sum(skip[j] for j in members.difference(covered))
     assert len(covered) == len(set(covered)) and price == pytest.approx(cheapest(members))
-    assert candidates.greedy_cover(members, sets, costs, skip)[0] >= price - 1e-9
 
 
 def unsure(views):
@@ -285,7 +285,8 @@ def test_the_cheapest_cover_of_a_long_line_is_found():
         if i + n <= 40
     ]
     costs, skip = np.random.default_rng(0).uniform(0, 3, 160), np.full(40, 2.0)
-    price, _ = candidates.cheapest_cover(frozenset(range(40)), sets, costs, skip)
+    taken = candidates.cheapest_cover(frozenset(range(40)), sets, costs, skip)
+    price = costs[taken].sum() + 2 * (40 - sum(len(sets[i][0]) for i in taken))
     best = [0.0]
     for i in range(40):
         best.append(min([best[i] + 2] + [best[min(s)] + costs[k] for s, k in sets if max(s) == i]))
