@@ -7,8 +7,7 @@
 import numpy as np
 
 from reading.candidates import fainter_ink, short_lines
-from reading.posterior import believed, find_terms
-from reading.segments import doubt_of
+from reading.posterior import find_terms
 
 PAPER, NOT_COUNTED, FAINT, LEFT_OUT, WORTH_LESS, EXPLAINED = range(6)  # what a pixel may be
 MANY = 4  # digits: of more, the share of each takes too much room
@@ -25,8 +24,9 @@ def account(look, likeliest):
     text = look.reading.text.split()
     other = [line for line in text if line not in likeliest.reading.text.split()]
     other = other if other and len(look.reading.text) > LONG else text
-    doubt = doubt_of(look.hypothesis, look.segments, look.chosen)
-    reading = look.reading._replace(doubt=doubt)
+    reading, worth = look.reading, ""
+    if reading.worth < 0.995:
+        worth = f"; worth {reading.worth:.2f}"
     terms = find_terms(reading)
     masses = [(str(digit.digit), digit.mass) for digit in reading.digits]
     total = sum(mass for _, mass in masses)
@@ -38,7 +38,7 @@ def account(look, likeliest):
                    if cost >= 0.005)
     nats = -np.log([max(digit.probability, 1e-6) for digit in reading.digits]).mean()
     words = (f"ink: {reading.hypothesis}\nexplained: {explained}\n"
-             f"score {believed(reading):.2f}{less and ' = 1' + less}\n"
+             f"score {reading.score:.2f}{less and ' = 1' + less}{worth}\n"
              f"mean \N{MINUS SIGN}log p of the digits: {nats:.2f} nats")
     likely = f"= {100 * look.share:.0f} %" if look.share >= 0.005 else "< 1 %"
     title = f"{'... ' * (len(other) < len(text))}{' / '.join(other)}: P {likely}"

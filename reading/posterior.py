@@ -42,7 +42,7 @@ class Reading(NamedTuple):
     hypothesis: str  # how the picture was binarized, in words
     pages: int = 1  # of the file, of which the first was read
     score: float = 1.0  # see rate()
-    doubt: float = 0.0  # see segments.doubt_of()
+    worth: float = 1.0  # how far its digits are ink, 0..1: the mean of segments.find_worth()
     suspect: bool = False  # are the digits parts of one segment, as of a letter, or among signs?
     looks: tuple = ()  # of Look, if it is asked for: of each of the likeliest texts the best one
 
@@ -50,7 +50,7 @@ class Reading(NamedTuple):
 class Look(NamedTuple):
     """What one look at a picture took for ink, and what it read in it."""
 
-    reading: Reading  # by itself, its doubt left open
+    reading: Reading  # by itself
     share: float  # of the summed weight of all looks, 0..1: of those with this text
     hypothesis: tuple  # a binarize.Hypothesis
     segments: tuple  # a segments.Segments
@@ -86,25 +86,20 @@ def explained(reading):
 
 
 def find_terms(reading):
-    """Return {name: what it takes from 1}: what is left of 1 in the end is believed(reading)."""
+    """Return {name: what it takes from 1}: what is left of 1 in the end is the score."""
     mass = sum(digit.mass for digit in reading.digits)
     sure = sum(digit.mass * digit.probability for digit in reading.digits)
     unsure = explained(reading) * (mass / max(sure, 1e-9) - 1)
     return {"ink not explained": 1 - explained(reading) - unsure, "unsure digits": unsure,
-            "many digits": price_of_many(reading.digits), "doubt": reading.doubt}
-
-
-def believed(reading):
-    """Return what is left of a reading's score if its doubt is taken from it."""
-    return reading.score - reading.doubt
+            "many digits": price_of_many(reading.digits)}
 
 
 def completeness(reading):
     """Return how far a reading's digits are all that is written, 0..1.
 
-    It is less if other ink is left out, if it is doubtful that they are written, or if suspect.
+    It is less if other ink is left out, if what was read is hardly ink, or if it is suspect.
     """
-    share = min(max((explained(reading) - reading.doubt) / ENOUGH, 0), 1)
+    share = min(explained(reading) * reading.worth / ENOUGH, 1)
     return SUSPECT * share if reading.suspect else share
 
 

@@ -22,8 +22,8 @@ from reading.candidates import choose, find_candidates
 from reading.image import NoDigit, to_array
 from reading.lines import has_signs, order_lines
 from reading.posterior import (
-    Digit, Look, Reading, believed, combine, completeness, explained, rate, write)
-from reading.segments import CUT_OUT, doubt_of, join, sizes
+    Digit, Look, Reading, combine, completeness, explained, rate, write)
+from reading.segments import CUT_OUT, join, sizes
 
 COARSE = 256  # pixels on the long side at first: strokes shaded with a pencil close up
 CLOSER = 512  # when large digits are looked at closer,
@@ -39,7 +39,7 @@ BEYOND_DOUBT = 0.01  # when those that say one text are as unlikely to be wrong 
 GOOD = 0.75  # of a score: then large digits are not looked at closer, nor turned
 AS_GOOD = 0.05  # of a score: of two readings that differ by less neither is better
 POOR = 0.5  # of a score: then what is lighter than the paper, or darker, may be the ink instead
-LEAST = 0.2  # of a score: digits in noise and empty pages explain hardly any ink
+LEAST = 0.2  # of a score and its worth: digits in noise and empty pages explain hardly any ink
 
 
 def ask(reader, judge, judged=None):
@@ -67,7 +67,7 @@ def find_digits(image, invert=None):
     invert: True if ink is darker than its paper, False if lighter, None to find out.
     """
     best = yield from find_best(image, invert)
-    if best is None or believed(best) < LEAST:
+    if best is None or best.score * best.worth < LEAST:
         blank = next(binarize(to_array(image, COARSE), invert), None) is None
         why = "the picture is blank, or noise" if blank else "nothing in it looks like a digit"
         raise NoDigit(f"no digit found: {why}")
@@ -90,7 +90,7 @@ def find_best(image, invert=None):
     if invert is None and (best is None or best.score < POOR):
         # what seemed to be ink may be the table round a sheet
         other = yield from read_upright(see, full, best is None or not best.inverted)
-        if other is not None and believed(other) > (believed(best) if best else 0):
+        if other is not None and (best is None or other.score > best.score):
             best = other
     return best
 
@@ -238,12 +238,13 @@ def read_hypotheses(hypotheses):
         return None
     votes, reading = combine(readings)
     looks = tuple(Look(readings[i], share, *written[i]) for i, share in votes[:MOST_TEXTS])
-    return reading._replace(doubt=doubt_of(*written[votes[0][0]]), looks=looks)
+    return reading._replace(looks=looks)
 
 
 def make_reading(hypothesis, candidates, probabilities, chosen):
-    """Return the Reading of a hypothesis with the chosen groups, its doubt left open."""
+    """Return the Reading of a hypothesis with the chosen groups."""
     segments, box = candidates.segments, candidates.boxes[chosen]
+    ours = [each for i in chosen for each in candidates.groups[i]]
     lines = order_lines(box)
     high, wide = hypothesis.mask.shape
     digits = []
@@ -255,10 +256,13 @@ def make_reading(hypothesis, candidates, probabilities, chosen):
                           for edge, side in zip(box[i], (wide, high, wide, high)))
             digits.append(Digit(int(p.argmax()), float(p.max()), p, place, n,
                                 candidates.views[chosen[i]], weight))
-    origins = {origin for i in chosen for origin in segments.origin[list(candidates.groups[i])]}
-    suspect = len(origins) == 1 < len(chosen) or has_signs(box, lines, hypothesis.mask)
+    worth = 1.0  # of what was cut out round a digit all lies near the edge
+    if max(high, wide) > CUT_OUT:
+        worth = float(np.average(segments.worth[ours], weights=segments.mass[ours]))
+    is_one = len(np.unique(segments.origin[ours])) == 1 < len(chosen)
+    suspect = is_one or has_signs(box, lines, hypothesis.mask)
     return Reading(digits, write(digits), 0.0, hypothesis.inverted, hypothesis.name,
-                   suspect=suspect, score=rate(digits, candidates.ink))
+                   suspect=suspect, score=rate(digits, candidates.ink), worth=worth)
 
 
 def digit_height(reading, shape):

@@ -151,27 +151,6 @@ def average(values, label, n):
     return np.bincount(label, values.ravel()[labelled], n + 1)[1:] / np.maximum(counts, 1)
 
 
-def doubt_of(hypothesis, segments, chosen):
-    """Return how doubtful it is, 0 .. 4, that the chosen segments of ink are written at all.
-
-    What hardly stands out from the paper's grain may be grain, what goes on faintly beyond its rim
-    falling light, and what lies along the picture's edge its dark corner.
-    """
-    label = segments.label
-    if max(label.shape) <= CUT_OUT:  # strokes are as soft as light, and all lies near the edge
-        return 0.0
-    left, top, right, bottom = join(segments.box[chosen].tolist())
-    window = slice(max(top - 7, 0), bottom + 7), slice(max(left - 7, 0), right + 7)
-    ink = np.isin(label[window], np.array(chosen) + 1).view(np.uint8)
-    soft = np.minimum(hypothesis.ink[window] / hypothesis.level, 1)
-    rim = soft[(ink > 0) & (cv2.erode(ink, SQUARE) == 0)]
-    beyond = soft[dilate(ink, 6) > dilate(ink, 3)]
-    fading = beyond.mean() / rim.mean() if len(rim) and len(beyond) else 0
-    along = np.average(segments.at_edge[chosen], weights=segments.mass[chosen])
-    grain = hypothesis.noise / hypothesis.level
-    return 3 * grain + 2 * max(0, float(fading) - 0.1) + max(0, float(along) - 0.35)
-
-
 def find_near(segments):
     """Return bool (N, N): segments so near to one another that they may be parts of one digit."""
     if len(segments.box) == 1:

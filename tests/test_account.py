@@ -11,7 +11,7 @@ import predict
 from figures import plots, readings
 from reading.account import EXPLAINED, FAINT, LEFT_OUT, NOT_COUNTED, PAPER, WORTH_LESS, account
 from reading.image import NoDigit
-from reading.posterior import believed, find_terms
+from reading.posterior import find_terms
 from reading.reader import ask, find_best
 
 
@@ -56,7 +56,7 @@ def test_what_is_explained_and_what_is_left_out_is_all_of_the_ink(model, kind):
         held = np.isin(kinds, (EXPLAINED, WORTH_LESS))
         assert np.array_equal(held, np.isin(look.segments.label, np.array(look.chosen) + 1))
         assert look.chosen and 1 - sum(find_terms(look.reading).values()) == pytest.approx(
-            believed(look.reading))
+            look.reading.score)
         plain = (look.segments.worth == 1).all() and not look.segments.bars
         if lines is None and not (kinds == FAINT).any() and plain:
             soft = np.minimum(ink / level, 1)
@@ -131,7 +131,7 @@ def test_no_words_lie_on_others(n, shape):
     words = ("ink: what is lighter than the paper within 0.25 of the picture; half of full ink or "
              "more; without ruled lines\nexplained: 20 % by 1, 17 % by 2, 22 % by 3, 26 % by 4\n"
              "score 0.20 = 1 \N{MINUS SIGN} 0.63 ink not explained \N{MINUS SIGN} 0.03 unsure "
-             "digits \N{MINUS SIGN} 0.14 many digits \N{MINUS SIGN} 0.01 doubt\n"
+             "digits \N{MINUS SIGN} 0.14 many digits; worth 0.30\n"
              "mean \N{MINUS SIGN}log p of the digits: 0.09 nats")
     look = "1234567890 / " * 9 + "1: P = 20 %", words, np.ones(shape, np.uint8), [(0, 0, 1, 1)]
     figure = plots.plot_readings([None], [None], ["why"], [None], [look] * n)
