@@ -206,7 +206,7 @@ def test_a_copy_with_an_edited_file_learns(tmp_path):
     accuracies = []
     for more in ([], ["--without", "im2col"]):
         process = subprocess.run(
-            [sys.executable, "train.py", "--epochs", "2", "--limit", "10000", *more], cwd=tmp_path,
+            [sys.executable, "train.py", "--epochs", "2", "--limit", "5000", *more], cwd=tmp_path,
             capture_output=True, text=True, timeout=600)
         assert process.returncode == 0, process.stderr
         accuracies.append(float(process.stdout.split("test accuracy ")[1].split()[0]))
