@@ -73,8 +73,7 @@ def find_slope(centre, height):
         if mutual and abs(dy[i, j]) < 1.2 * dx[i, j] and dx[i, j] < 6 * height:
             slopes.append(dy[i, j] / dx[i, j])
             weights.append(dx[i, j])
-    slope = weighted_median(np.array(slopes), np.array(weights)) if slopes else 0.0
-    return slope if abs(slope) > 0.03 else 0.0
+    return weighted_median(np.array(slopes), np.array(weights)) if slopes else 0.0
 
 
 def split_lines(centre, height, slope):
