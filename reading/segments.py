@@ -117,6 +117,8 @@ def find_worth(segments, soft):
     shadow, a crease or a stain fades slowly. soft: float (H, W), ink in units of full ink.
     """
     worth = edge_weight(segments.at_edge)
+    if max(soft.shape) <= CUT_OUT:
+        return worth
     left, top, right, bottom = join(segments.box.tolist())
     window = slice(max(top - 4, 0), bottom + 4), slice(max(left - 4, 0), right + 4)
     label, soft, n = segments.label[window], soft[window], len(segments.box)

@@ -223,7 +223,7 @@ def look_at(ink):
     return Hypothesis(ink, ink > 0.5, 1.0, True, None, "")
 
 
-def test_a_form_s_line_counts_as_a_digit_does_and_a_smudge_less():
+def test_a_form_s_line_counts_as_a_digit_does_and_a_smudge_less_but_not_in_a_small_picture():
     ink = np.zeros((200, 200), dtype=np.float32)
     ink[60:140, 60:75] = ink[60:140, 120:135] = 1  # strokes
     line = ink.copy()
@@ -233,6 +233,7 @@ def test_a_form_s_line_counts_as_a_digit_does_and_a_smudge_less():
     soft = np.maximum(soft / soft.max(), ink * (np.arange(200) < 100))  # one sharp, one a smudge
     sharp, smudge = sorted(segments.find_segments(look_at(soft)).worth.tolist(), reverse=True)
     assert sharp > 2 * smudge
+    assert segments.find_segments(look_at(soft[50:150, 50:150])).worth.tolist() == [1, 1]
 
 
 @pytest.mark.parametrize("sign", [1, -1])
