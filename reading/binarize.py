@@ -27,15 +27,14 @@ SMALL = 64  # pixels: a picture as small may be full of strokes
 SHARES = 0.5, 0.25, 1.0  # of the picture's short side: how large the paper around a pixel is
 THRESHOLDS = {"half of full ink or more": 0.5, "a third or more": 0.3, "faint ink too": 0.2}
 
-Hypothesis = namedtuple("Hypothesis", "ink mask level inverted lines name noise step",
-                        defaults=[0.0, 0.0])
+Hypothesis = namedtuple("Hypothesis", "ink mask level inverted lines name step", defaults=[0.0])
 Hypothesis.__doc__ = """One way to binarize a picture.
 
 ink: float32 (H, W), how far a pixel is from its paper, 0 paper; mask: bool (H, W), what counts as
 ink; level: float, the strength of full ink; inverted: True if ink is darker than its paper; lines:
 bool (H, W), the ruled lines that were taken out of mask, or None; name: str, in words, for people;
-noise: float, the paper's grain in the unit of level; step: float (H, W), in that unit, how far the
-paper jumps towards ink within BESIDE pixels of its estimate, as at the edge of a shadow.
+step: float (H, W), in the unit of level, how far the paper jumps towards ink within BESIDE pixels
+of its estimate, as at the edge of a shadow.
 """
 
 
@@ -67,7 +66,7 @@ def binarize(array, invert=None, shares=SHARES, length=None):
         what = f"what is {'darker' if inverted else 'lighter'} than the paper within {share:.2g}"
         for how, mask in zip(THRESHOLDS, find_masks(ink / level)):
             name = f"{what} of the picture; {how}"
-            found.append(Hypothesis(ink, mask, level, inverted, None, name, noise, step))
+            found.append(Hypothesis(ink, mask, level, inverted, None, name, step))
             yield found[-1]
     for first in range(0, len(found), len(THRESHOLDS)):
         lines = find_ruling(found[first + 1].mask, length)

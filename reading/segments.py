@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from reading.forms import are_teeth, breadth, may_be_writing
-from reading.normalize import dilate, stroke_width
+from reading.normalize import stroke_width
 
 MANY = 400  # segments: more are noise, or print
 WIDE = 0.6  # of its height: a segment as wide may be two digits that touch,
