@@ -434,6 +434,15 @@ def test_a_stroke_is_worth_more_than_falling_light(noise):
     assert worth[0] == 1 and worth[1] < 0.2
 
 
+@pytest.mark.parametrize("wide", [4, 6, 10, 14])
+def test_what_lies_along_the_picture_s_edge_is_not_said_for_sure(model, wide):
+    """Two strips of what lay beside the paper look like ones, and are nearly all of the ink."""
+    page = np.full((400, 300), 200, np.uint8)
+    page[:100, -wide:] = page[-60:, 1 - wide :] = 60
+    (reading,) = predict.predict_images([page], model)
+    assert isinstance(reading, PictureError) or reading.probability < 0.6
+
+
 @pytest.mark.slow
 def test_an_empty_page_is_refused_or_doubted(model):
     kinds = {nothing.blank_page: 0.5, nothing.noise: 0.7, nothing.empty_ruled: 0.2}
