@@ -225,10 +225,10 @@ def read_hypotheses(hypotheses):
         chosen = choose(candidates, probabilities)
         if not chosen:
             continue
-        reading = make_reading(hypothesis, candidates, probabilities, chosen)
-        segments = [each for i in chosen for each in candidates.groups[i]]
+        ours = [each for i in chosen for each in candidates.groups[i]]
+        reading = make_reading(hypothesis, candidates, probabilities, chosen, ours)
         readings.append(reading)
-        written.append((hypothesis, candidates.segments, segments))
+        written.append((hypothesis, candidates.segments, ours))
         if explained(reading) >= CLEAR:
             least = min(digit.probability for digit in reading.digits)
             doubts[reading.text] = doubts.get(reading.text, 1.0) * (1 - least)
@@ -241,10 +241,9 @@ def read_hypotheses(hypotheses):
     return reading._replace(looks=looks)
 
 
-def make_reading(hypothesis, candidates, probabilities, chosen):
-    """Return the Reading of a hypothesis with the chosen groups."""
+def make_reading(hypothesis, candidates, probabilities, chosen, ours):
+    """Return the Reading of a hypothesis with the chosen groups; ours are their segments."""
     segments, box = candidates.segments, candidates.boxes[chosen]
-    ours = [each for i in chosen for each in candidates.groups[i]]
     lines = order_lines(box)
     high, wide = hypothesis.mask.shape
     digits = []
@@ -259,8 +258,8 @@ def make_reading(hypothesis, candidates, probabilities, chosen):
     worth = 1.0  # of what was cut out round a digit all lies near the edge
     if max(high, wide) > CUT_OUT:
         worth = float(np.average(segments.worth[ours], weights=segments.mass[ours]))
-    is_one = len(np.unique(segments.origin[ours])) == 1 < len(chosen)
-    suspect = is_one or has_signs(box, lines, hypothesis.mask)
+    are_parts = len(np.unique(segments.origin[ours])) == 1 < len(chosen)
+    suspect = are_parts or has_signs(box, lines, hypothesis.mask)
     return Reading(digits, write(digits), 0.0, hypothesis.inverted, hypothesis.name,
                    suspect=suspect, score=rate(digits, candidates.ink), worth=worth)
 
