@@ -32,12 +32,12 @@ def account(look, likeliest):
     total = sum(mass for _, mass in masses)
     if len(masses) > MANY:
         masses = [(f"{len(masses)} digits", total)]
-    share = 100 * (1 - terms["ink not explained"]) / max(total, 1e-9)
+    share = 100 * (1 - terms["ink not explained"]) / total
     explained = ", ".join(f"{share * mass:.0f} % by {name}" for name, mass in masses)
     less = "".join(f" \N{MINUS SIGN} {cost:.2f} {name}" for name, cost in terms.items()
                    if cost >= 0.005)
-    nats = -np.log([max(digit.probability, 1e-6) for digit in reading.digits]).mean()
-    words = (f"ink: {reading.hypothesis}\nexplained: {explained}\n"
+    nats = -np.log([digit.probability for digit in reading.digits]).mean()
+    words = (f"ink: {look.hypothesis.name}\nexplained: {explained}\n"
              f"score {reading.score:.2f}{less and ' = 1' + less}{worth}\n"
              f"mean \N{MINUS SIGN}log p of the digits: {nats:.2f} nats")
     likely = f"= {100 * look.share:.0f} %" if look.share >= 0.005 else "< 1 %"
@@ -48,11 +48,10 @@ def account(look, likeliest):
 def find_kinds(look):
     """Return what each pixel is to a look, uint8 (H, W): PAPER .. EXPLAINED.
 
-    WORTH_LESS is what the digits explain, but counts by less than half: see segments.find_worth().
+    WORTH_LESS is what the digits explain, but counts by less than half: see Segments.worth.
     """
     hypothesis, segments = look.hypothesis, look.segments
-    ink = hypothesis.mask if hypothesis.lines is None else hypothesis.mask | hypothesis.lines
-    kinds = np.where(ink, NOT_COUNTED, PAPER).astype(np.uint8)
+    kinds = np.where(hypothesis.mask | hypothesis.lines, NOT_COUNTED, PAPER).astype(np.uint8)
     kinds[fainter_ink(hypothesis, segments.height)] = FAINT
     kinds[(segments.label > 0) | short_lines(hypothesis, segments.height)] = LEFT_OUT
     for i in look.chosen:

@@ -14,7 +14,7 @@ from collections import namedtuple
 import cv2
 import numpy as np
 
-from reading.image import LUMA
+from reading.image import LUMA, shrink, to_unit
 from reading.normalize import dilate, quantile
 
 PAPER_SIZE = 96  # pixels on the picture's long side when paper is estimated: it has no detail
@@ -27,14 +27,14 @@ SMALL = 64  # pixels: a picture as small may be full of strokes
 SHARES = 0.5, 0.25, 1.0  # of the picture's short side: how large the paper around a pixel is
 THRESHOLDS = {"half of full ink or more": 0.5, "a third or more": 0.3, "faint ink too": 0.2}
 
-Hypothesis = namedtuple("Hypothesis", "ink mask level inverted lines name step", defaults=[0.0])
+Hypothesis = namedtuple("Hypothesis", "ink mask inverted lines name step", defaults=[0.0])
 Hypothesis.__doc__ = """One way to binarize a picture.
 
-ink: float32 (H, W), how far a pixel is from its paper, 0 paper; mask: bool (H, W), what counts as
-ink; level: float, the strength of full ink; inverted: True if ink is darker than its paper; lines:
-bool (H, W), the ruled lines that were taken out of mask, or None; name: str, in words, for people;
-step: float (H, W), in the unit of level, how far the paper jumps towards ink within BESIDE pixels
-of its estimate, as at the edge of a shadow.
+ink: float32 (H, W), how far a pixel is from its paper, 0 paper .. 1 full ink, and more; mask: bool
+(H, W), what counts as ink; inverted: True if ink is darker than its paper; lines: bool (H, W), the
+ruled lines that were taken out of mask; name: str, in words, for people; step: float (H, W), in the
+unit of ink, how far the paper jumps towards ink within BESIDE pixels of its estimate, as at the
+edge of a shadow.
 """
 
 
@@ -46,6 +46,7 @@ def binarize(array, invert=None, shares=SHARES, length=None):
     """
     length = length or max(10, int(0.4 * min(array.shape[:2])))
     noise = 0.0 if max(array.shape[:2]) <= SMALL else grain(array)
+    least = max(MIN_CONTRAST, PURE_NOISE * noise)
     found = []
     for share in shares:
         difference, light, paper = subtract_paper(array, share)
@@ -57,20 +58,21 @@ def binarize(array, invert=None, shares=SHARES, length=None):
         if inverted:
             light = np.maximum(light, 0.4)
             ink, step = ink / light, step / light  # in a shadow the ink's contrast is less, too
-        least = max(MIN_CONTRAST, PURE_NOISE * noise)
         level = quantile(ink, 0.999)
         if level < least:  # small digits on a large page have fewer pixels than that
             level = quantile(ink, max(0.999, 1 - FULL / ink.size))
         if level < least:
             continue
         what = f"what is {'darker' if inverted else 'lighter'} than the paper within {share:.2g}"
-        for how, mask in zip(THRESHOLDS, find_masks(ink / level)):
+        ink, step, none = ink / level, step / level, np.zeros(ink.shape, dtype=bool)
+        found.append([])
+        for how, mask in zip(THRESHOLDS, find_masks(ink)):
             name = f"{what} of the picture; {how}"
-            found.append(Hypothesis(ink, mask, level, inverted, None, name, step))
-            yield found[-1]
-    for first in range(0, len(found), len(THRESHOLDS)):
-        lines = find_ruling(found[first + 1].mask, length)
-        for each in found[first:first + len(THRESHOLDS)]:
+            found[-1].append(Hypothesis(ink, mask, inverted, none, name, step))
+            yield found[-1][-1]
+    for looks in found:
+        lines = find_ruling(looks[1].mask, length)
+        for each in looks:
             ruled = lines & each.mask
             if np.count_nonzero(ruled) > 0.05 * np.count_nonzero(each.mask):
                 yield each._replace(mask=each.mask & ~lines, lines=ruled,
@@ -86,20 +88,17 @@ def subtract_paper(array, share):
     The light is 1 on the lightest paper and less in a shadow. array: float (H, W, C), and so is
     the paper, of PAPER_SIZE.
     """
-    height, width, channels = array.shape
-    scale = min(1, PAPER_SIZE / max(height, width))
-    size = max(3, round(scale * width)), max(3, round(scale * height))
-    small = cv2.resize(array, size, interpolation=cv2.INTER_AREA).reshape(*size[::-1], channels)
-    reach = max(3, int(share * min(size))) | 1
+    small = shrink(array, min(PAPER_SIZE, max(array.shape[:2])))
+    reach = max(3, int(share * min(small.shape[:2]))) | 1
     paper = cv2.medianBlur((255 * small + 0.5).astype(np.uint8), reach)
-    ends = [edge(paper, np.ones((3, 3), np.uint8)).astype(np.float32) / 255
-            for edge in (cv2.erode, cv2.dilate)]
-    lowest, highest = (cv2.resize(end, (width, height)).reshape(array.shape) for end in ends)
-    brightness = ends[1].reshape(small.shape).mean(axis=2)
-    light = brightness / max(quantile(brightness, 0.9), 1e-6)
-    nearest = cv2.min(cv2.max(array, lowest), highest).reshape(array.shape)
-    paper = paper.reshape(small.shape).astype(np.float32) / 255
-    return array - nearest, cv2.resize(np.minimum(light, 1), (width, height)), paper
+    paper = to_unit(paper).reshape(small.shape)
+    darkest, lightest = (edge(paper, np.ones((3, 3), np.uint8)).reshape(small.shape)
+                         for edge in (cv2.erode, cv2.dilate))
+    brightness = lightest.mean(axis=2)
+    light = np.minimum(brightness / max(quantile(brightness, 0.9), 1e-6), 1)
+    size = array.shape[1::-1]
+    between = [cv2.resize(end, size).reshape(array.shape) for end in (darkest, lightest)]
+    return array - np.clip(array, *between), cv2.resize(light, size), paper
 
 
 def find_ink(difference, invert=None):
@@ -110,22 +109,14 @@ def find_ink(difference, invert=None):
     of the same lightness is ink too. Which end of the axis is ink is decided by the stronger side,
     or by invert (True: ink is the darker one).
     """
-    channels = difference.shape[2]
-    if channels == 1:
-        axis = np.ones(1, dtype=np.float32)
-        along = difference[..., 0]
-    else:
-        pixels = difference.reshape(-1, channels)
-        strength = along_axis(difference * difference).ravel()
-        strong = pixels[np.flatnonzero(strength >= quantile(strength, 0.98))]
-        axis = np.linalg.eigh(strong.T @ strong)[1][:, -1].astype(np.float32)
-        along = along_axis(difference, axis)
-    darker = axis.sum() if channels == 1 else axis @ LUMA
-    if invert is not None:
-        sign = 1.0 if (darker < 0) == invert else -1.0
-    else:
-        sign = 1.0 if np.vdot(along, np.abs(along)) >= 0 else -1.0
-    return np.maximum(sign * along, 0), np.float32(sign) * axis, bool(sign * darker < 0)
+    strength = along_axis(difference * difference)
+    strong = difference[strength >= quantile(strength, 0.98)]
+    axis = np.linalg.eigh(strong.T @ strong)[1][:, -1].astype(np.float32)
+    lighter = axis @ (LUMA if len(axis) == 3 else [1]) >= 0
+    along = along_axis(difference, axis)
+    if (np.vdot(along, np.abs(along)) < 0) if invert is None else lighter == invert:
+        along, axis, lighter = -along, -axis, not lighter
+    return np.maximum(along, 0), axis, not lighter
 
 
 def along_axis(array, axis=None):
@@ -145,7 +136,7 @@ def grain(array):
     grey = along_axis(array)
     apart = [quantile(np.abs(lines[2:] - lines[:-2]), 0.5)
              for lines in (grey, grey.T) if len(lines) > 2]
-    return math.sqrt(array.shape[2]) * min(apart, default=0.0) / 0.954  # of a normal distribution
+    return math.sqrt(array.shape[2]) * min(apart) / 0.954  # of a normal distribution
 
 
 def find_masks(ink):
@@ -161,7 +152,6 @@ def find_masks(ink):
     n, label = cv2.connectedComponents((ink > faint).view(np.uint8), connectivity=8)
     strong = np.zeros(n, dtype=bool)
     strong[label[ink > strict]] = True
-    strong[0] = False
     yield strong[label]
 
 
@@ -170,24 +160,16 @@ def find_ruling(mask, length):
 
     Where a stroke crosses a line, or stands on it, the run is not thin, and the stroke stays whole.
     """
-    found, longest = np.zeros(mask.shape, dtype=bool), length
-    for turn in (lambda a: a, lambda a: a.T):
+    found = np.zeros(mask.shape, dtype=bool)
+    for turn in (np.asarray, np.transpose):
         pixels = np.ascontiguousarray(turn(mask)).view(np.uint8)
         height, width = pixels.shape
-        length = min(longest, int(SPAN * width))
-        if length < 10:
+        long = min(length, int(SPAN * width))
+        if long < 10:
             continue
-        runs = np.zeros_like(pixels)
-        level = cv2.morphologyEx(cv2.dilate(pixels, np.ones((3, 1), np.uint8)), cv2.MORPH_CLOSE,
-                                 np.ones((1, max(3, length // 10)), np.uint8))
-        sums = cv2.reduce(level, 1, cv2.REDUCE_SUM, dtype=cv2.CV_32S)
-        rows = np.flatnonzero(sums >= length // 2)
-        if len(rows):
-            count = cv2.boxFilter(level[rows], cv2.CV_16U, (length, 1), normalize=False,
-                                  borderType=cv2.BORDER_REPLICATE)
-            full = (count == length).view(np.uint8)
-            runs[rows] = cv2.dilate(full, np.ones((1, length), np.uint8))
-        runs &= pixels
+        closed = cv2.morphologyEx(cv2.dilate(pixels, np.ones((3, 1), np.uint8)), cv2.MORPH_CLOSE,
+                                  np.ones((1, max(3, long // 10)), np.uint8))
+        runs = pixels & cv2.morphologyEx(closed, cv2.MORPH_OPEN, np.ones((1, long), np.uint8))
         outline = ((pixels[1:] != pixels[:-1]) & ((runs[1:] | runs[:-1]) > 0)).sum()
         thick = max(2, round(2 * runs.sum() / max(outline, 1)))
         if thick < 0.1 * height:

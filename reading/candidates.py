@@ -1,7 +1,7 @@
 """Candidates for digits, and the choice among them (heuristic over-segmentation).
 
-    candidates, p = ask(find_candidates(hypothesis), judge)    groups of segments, normalized
-    chosen = choose(candidates, p)    the minimum-cost cover, given what the network says
+    candidates = ask(find_candidates(hypothesis), judge)    groups of segments, judged
+    chosen = choose(candidates)    the minimum-cost cover, given what the network says
 
 LeCun et al. 1998, section V: a segmentation graph, scored as a whole.
 """
@@ -16,7 +16,7 @@ from reading.binarize import THRESHOLDS
 from reading.lines import holds
 from reading.normalize import normalize_digit
 from reading.segments import (
-    average, components, count_ink, cut, find_segments, find_wide, join, sizes, weighted_median)
+    average, components, cut, find_near, find_segments, find_wide, join, sizes, weighted_median)
 
 AT_MOST = 4  # segments in one digit,
 BROKEN = 12  # or this many, if they lie in the box of as few
@@ -31,25 +31,25 @@ EACH = 0.4  # nats, what a digit costs beyond the network's doubt, so that fewer
 FAINT = 0.6  # what fainter ink counts
 COVERED = 0.3  # of what is as large as a digit: if as little is ink, the rest is fainter ink
 
-Candidates = namedtuple("Candidates", "groups boxes views segments ink")
+Candidates = namedtuple("Candidates", "groups boxes views probabilities segments ink")
 Candidates.__doc__ = """Groups of segments of ink that could be a digit.
 
 groups: list of tuples of segments; boxes: int (N, 4), left, top, right, bottom in pixels; views:
-list of uint8 (28, 28), each group normalized; segments: a Segments; ink: float, the mass of all the
-ink that is to be explained.
+tuple of uint8 (28, 28), each group normalized; probabilities: float (N, 10), the network's of the
+views; segments: a Segments; ink: float, the mass of all the ink that is to be explained.
 """
 
 
 def find_candidates(hypothesis):
-    """Yield views; return (Candidates, their probabilities) of a Hypothesis, or None.
+    """Yield views; return the Candidates of a Hypothesis, or None.
 
-    The probabilities are float (N, 10). What may be two digits that touch is judged first, and cut
-    if the network is not sure that it is one.
+    What may be two digits that touch is judged first, and cut if the network is not sure that it is
+    one.
     """
     segments = find_segments(hypothesis)
     if segments is None:
         return None
-    ink = count_ink(segments) + np.count_nonzero(short_lines(hypothesis, segments.height))
+    ink = segments.ink + np.count_nonzero(short_lines(hypothesis, segments.height))
     ink += FAINT * np.count_nonzero(fainter_ink(hypothesis, segments.height))
     wide = find_wide(segments)
     whole = [view_group(hypothesis, segments, (i,), segments.box[i]) for i in wide.tolist()]
@@ -68,8 +68,8 @@ def find_candidates(hypothesis):
     judged = (yield list(new.values())) if new else ()
     known |= {group: each for group, *each in zip(new, new.values(), judged)}
     views, probabilities = zip(*(known[group] for group in found))
-    groups, boxes = list(found), np.array(list(found.values()))
-    return Candidates(groups, boxes, views, segments, float(ink)), np.array(probabilities)
+    return Candidates(list(found), np.array(list(found.values())), views, np.array(probabilities),
+                      segments, float(ink))
 
 
 def fainter_ink(hypothesis, height):
@@ -78,9 +78,7 @@ def fainter_ink(hypothesis, height):
     That is what has a digit's size: a digit may be written with less pressure than the others,
     and a few darker spots are not the whole of it.
     """
-    faint = hypothesis.ink > list(THRESHOLDS.values())[1] * hypothesis.level
-    if hypothesis.lines is not None:
-        faint &= ~hypothesis.lines
+    faint = (hypothesis.ink > THRESHOLDS["a third or more"]) & ~hypothesis.lines
     if not (faint & ~hypothesis.mask).any():
         return np.zeros_like(faint)
     label, box = components(faint)
@@ -92,8 +90,8 @@ def fainter_ink(hypothesis, height):
 
 def short_lines(hypothesis, height):
     """Return bool (H, W): ruled lines that may be strokes, short ones that end on the paper."""
-    if hypothesis.lines is None:
-        return np.zeros_like(hypothesis.mask)
+    if not hypothesis.lines.any():
+        return hypothesis.lines
     label, box = components(hypothesis.lines)
     high, wide = label.shape
     at_edge = (box[:, :2] == 0).any(axis=1) | (box[:, 2:] == (wide, high)).any(axis=1)
@@ -111,15 +109,12 @@ def find_groups(segments):
     found = {(i,): box for i, box in enumerate(single)}
     if len(single) == 1:
         return found
-    neighbours = [np.flatnonzero(row).tolist() for row in segments.near]
+    neighbours = [np.flatnonzero(row).tolist() for row in find_near(segments)]
     latest = found
     for _ in range(AT_MOST - 1):
-        grown = {}
-        for group, box in latest.items():
-            for j in {j for i in group for j in neighbours[i]}.difference(group):
-                larger = tuple(sorted((*group, j)))
-                if larger not in grown:
-                    grown[larger] = join((box, single[j]))
+        grown = {tuple(sorted((*group, j))): join((box, single[j]))
+                 for group, box in latest.items()
+                 for j in {j for i in group for j in neighbours[i]}.difference(group)}
         latest = {group: box for group, box in grown.items()
                   if has_proportions(box, segments.height)}
         if len(found) + len(latest) > 3 * len(single) + 200:  # a thicket, no digits
@@ -131,16 +126,13 @@ def find_groups(segments):
 
 
 def complete(groups, segments):
-    """Return the groups, {group: box}, with all parts of their segments and what is in their box.
+    """Return the set of groups that hold all parts of their segments and all that is in their box.
 
-    For a digit may be broken into many segments.
+    groups: {group: box}, to begin with. A digit may be broken into many segments.
     """
-    connected = np.zeros((len(groups), len(segments.box)), dtype=bool)
     same = segments.origin[:, None] == segments.origin
-    parts = [np.flatnonzero(row).tolist() for row in same]
-    for row, group in zip(connected, groups):
-        row[[part for i in group for part in parts[i]]] = True
-    x, y = (segments.box[:, i::2].sum(axis=1) / 2 for i in (0, 1))
+    connected = np.array([same[list(group)].any(axis=0) for group in groups])
+    x, y = (segments.box[:, :2] + segments.box[:, 2:]).T / 2
     within = holds(np.array(list(groups.values())), x, y)
     return {tuple(np.flatnonzero(row).tolist()) for row in connected | within}
 
@@ -164,60 +156,55 @@ def view_group(hypothesis, segments, group, box):
     window = (slice(max(top - margin, 0), bottom + margin),
               slice(max(left - margin, 0), right + margin))
     here = segments.label[window]
-    mask = here == group[0] + 1
-    for i in group[1:]:
-        mask |= here == i + 1
-    return normalize_digit(hypothesis.ink[window], mask, hypothesis.level)
+    mask = np.logical_or.reduce([here == i + 1 for i in group])
+    return normalize_digit(hypothesis.ink[window], mask)
 
 
 # -------------------------------------------------------------------------------------------------
 # The choice
 
-def joint_cost(group, sure, parts):
+def joint_cost(group, sure, origin):
     """Return what it costs, in nats, to take these segments for one digit.
 
-    parts: [origin] of all segments; sure: {origin: box} of the connected segments that the network
-    is sure of by themselves. Of these, two that stand side by side are two digits, most likely.
+    origin: of each segment; sure: {origin: box} of the connected segments that the network is sure
+    of by themselves. Of these, two that stand side by side are two digits, most likely.
     """
-    digits = sorted(sure[origin] for origin in {parts[i] for i in group} if origin in sure)
+    digits = sorted(sure[each] for each in {origin[i] for i in group} if each in sure)
     return TWO * any(2 * (a[2] - b[0]) < min(a[2] - a[0], b[2] - b[0])
                      for a, b in itertools.pairwise(digits))
 
 
-def find_costs(candidates, probabilities):
+def find_costs(candidates):
     """Return (costs, skip), in nats: of each group as a digit, of each segment that is left out.
 
     The heavier a segment, the dearer it is to leave out; smudges and edges are cheap.
     """
-    segments, sure = candidates.segments, {}
-    parts = segments.origin.tolist()
-    whole = np.bincount(segments.origin)
-    for group, box, p in zip(candidates.groups, candidates.boxes.tolist(), probabilities.max(1)):
-        origin = parts[group[0]]
-        if p > SURE and len(group) == whole[origin] and {parts[i] for i in group} == {origin}:
-            sure[origin] = box
+    segments, p = candidates.segments, candidates.probabilities.max(axis=1)
+    origin, sure = segments.origin.tolist(), {}
+    for group, box, each in zip(candidates.groups, candidates.boxes.tolist(), p):
+        first = origin[group[0]]
+        if each > SURE and group == tuple(np.flatnonzero(segments.origin == first)):
+            sure[first] = box
     worth = np.minimum(segments.worth / weighted_median(segments.worth, segments.mass), 1)
     each, genuine = worth.tolist(), segments.genuine.tolist()
     blot = BLOT * np.maximum(LEAST - sizes(candidates.boxes).max(axis=1) / segments.height, 0)
-    costs = [-math.log(max(p, 1e-6)) + EACH
-             + 1 - max(each[i] for i in group) * min(genuine[i] for i in group)
-             + joint_cost(group, sure, parts) + small
-             for group, p, small in zip(candidates.groups, probabilities.max(axis=1).tolist(),
-                                        blot.tolist())]
+    costs = EACH - np.log(p) + blot + [
+        1 - max(each[i] for i in group) * min(genuine[i] for i in group)
+        + joint_cost(group, sure, origin) for group in candidates.groups]
     heavy = segments.mass / weighted_median(segments.mass, segments.mass)
     skip = worth * SKIP * heavy + 0.05
-    return costs, skip.tolist()
+    return costs.tolist(), skip.tolist()
 
 
-def choose(candidates, probabilities):
+def choose(candidates):
     """Return the indices of the groups that are digits, sorted: a minimum-cost cover.
 
     Every segment is part of one digit or left out, in the cheapest way: exactly found, cluster by
-    cluster; nothing of a thicket. probabilities: float (N, 10), the network's, of the views.
+    cluster; nothing of a thicket.
     """
-    if len(candidates.groups) == len(candidates.segments.near) == 1:
+    if len(candidates.groups) == len(candidates.segments.box) == 1:
         return [0]
-    costs, skip = find_costs(candidates, probabilities)
+    costs, skip = find_costs(candidates)
     chosen = []
     for members, ours in find_clusters(candidates.groups, len(skip)):
         chosen += cheapest_cover(members, ours, costs, skip)
@@ -226,22 +213,17 @@ def choose(candidates, probabilities):
 
 def find_clusters(groups, n_segments):
     """Return [(segments, [(group, its index)])]: the parts of a picture that share no group."""
-    parent = list(range(n_segments))
-
-    def root(i):
-        while parent[i] != i:
-            i = parent[i]
-        return i
-
-    for group in groups:
-        for i in group[1:]:
-            parent[root(i)] = root(group[0])
-    clusters = {}
-    for i in range(n_segments):
-        clusters.setdefault(root(i), (set(), []))[0].add(i)
+    cluster = [({i}, []) for i in range(n_segments)]  # that each segment is in
     for index, group in enumerate(groups):
-        clusters[root(group[0])][1].append((frozenset(group), index))
-    return [(frozenset(members), ours) for members, ours in clusters.values()]
+        ours = cluster[group[0]]
+        ours[1].append((group, index))
+        for other in (cluster[i] for i in group):
+            if other is not ours:
+                ours[0].update(other[0])
+                ours[1].extend(other[1])
+                for i in other[0]:
+                    cluster[i] = ours
+    return list({id(each): each for each in cluster}.values())
 
 
 def cheapest_cover(members, groups, costs, skip):

@@ -17,7 +17,7 @@ def may_be_writing(label, box, mass):
         margin = 0.04 * size[i]
         within = ((box[:, :2] > box[i, :2] + margin) & (box[:, 2:] < box[i, 2:] - margin)).all(1)
         large = np.flatnonzero(within & keep & (size > 0.25 * size[i]))
-        drawn_round = any(size[j] > 0.5 * size[i] or surrounds(label == i + 1, box[j])
+        drawn_round = any(size[j] > 0.5 * size[i] or surrounds(label, i + 1, box[j])
                           for j in large)  # a box, a circle, a corner of a cell; not a 7 its bar
         many = (within & keep & (size > 0.03 * size[i])).sum() >= 3 or within.sum() >= 12
         table = many and mass[i] < 0.1 * width[i] * height[i]
@@ -25,12 +25,12 @@ def may_be_writing(label, box, mass):
     return keep
 
 
-def surrounds(mask, box):
-    """Say whether a mask, bool (H, W), lies on at least three sides of a box, as a 7 does not."""
+def surrounds(label, number, box):
+    """Say whether what has that number lies on three sides of a box or more, as a 7 does not."""
     left, top, right, bottom = box
     x, y = (left + right) // 2, (top + bottom) // 2
-    sides = mask[y, :x], mask[y, x:], mask[:y, x], mask[y:, x]
-    return sum(side.any() for side in sides) > 2
+    sides = label[y, :x], label[y, x:], label[:y, x], label[y:, x]
+    return sum((side == number).any() for side in sides) > 2
 
 
 def breadth(mask):

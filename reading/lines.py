@@ -20,7 +20,7 @@ def order_lines(box):
     centre = (box[:, :2] + box[:, 2:]) / 2
     height = float(np.median(sizes(box).max(axis=1)))
     slope = find_slope(centre, height)
-    lines = min((split_lines(centre, height, s) for s in {0.0, slope}), key=len)
+    lines = min((split_lines(centre, height, s) for s in (0.0, slope)), key=len)
     return [sorted(line, key=lambda i: centre[i, 0]) for line in lines]
 
 
@@ -67,13 +67,11 @@ def find_slope(centre, height):
     """Return the slope of the lines of centres (N, 2) of boxes so high, 0 if it can't be seen."""
     dx, dy = np.moveaxis(centre[None] - centre[:, None], 2, 0)  # from i to j
     distance = np.where(dx > 0.15 * height, dx + 2.5 * np.abs(dy), np.inf)
-    slopes, weights = [], []
-    for i, j in enumerate(distance.argmin(axis=1)):
-        mutual = np.isfinite(distance[i, j]) and distance[:, j].argmin() == i
-        if mutual and abs(dy[i, j]) < 1.2 * dx[i, j] and dx[i, j] < 6 * height:
-            slopes.append(dy[i, j] / dx[i, j])
-            weights.append(dx[i, j])
-    return weighted_median(np.array(slopes), np.array(weights)) if slopes else 0.0
+    i, j = np.arange(len(centre)), distance.argmin(axis=1)
+    mutual = np.isfinite(distance[i, j]) & (distance.argmin(axis=0)[j] == i)
+    dx, dy = dx[i, j][mutual], dy[i, j][mutual]
+    level = (np.abs(dy) < 1.2 * dx) & (dx < 6 * height)
+    return weighted_median((dy / dx)[level], dx[level]) if level.any() else 0.0
 
 
 def split_lines(centre, height, slope):

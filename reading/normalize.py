@@ -1,6 +1,6 @@
 """From a digit's ink to what the network saw in training: 20x20 pixels in 28x28.
 
-    normalize_digit(ink, mask, level)    uint8 (28, 28), white on black
+    normalize_digit(ink, mask)    uint8 (28, 28), white on black
 """
 
 import cv2
@@ -12,12 +12,12 @@ FAINT = 0.2  # of full ink: anything below is paper
 PEN = 2.4  # the least stroke width in the 20 pixels of a digit; MNIST's pens draw about 2 to 4
 
 
-def normalize_digit(ink, mask, level):
+def normalize_digit(ink, mask):
     """Return a digit as uint8 (28, 28), white on black, as MNIST has them.
 
     The digit is fitted into 20x20 pixels, keeping its aspect ratio, and its centre of mass put in
     the middle of 28x28 (LeCun et al. 1998, section III.A). Strokes thinner than PEN are widened
-    first. ink: float (H, W), 0 paper; mask: bool (H, W), the digit; level: float, full ink.
+    first. ink: float (H, W), 0 paper .. 1 full ink; mask: bool (H, W), the digit.
     """
     left, top, width, height = cv2.boundingRect(mask.view(np.uint8))
     size = max(width, height)
@@ -28,11 +28,9 @@ def normalize_digit(ink, mask, level):
               slice(max(left - margin, 0), left + width + margin))
     mask, ink = (cv2.copyMakeBorder(array[window], *[margin] * 4, cv2.BORDER_CONSTANT)
                  for array in (mask.view(np.uint8), ink))
-    soft = cv2.copyTo(np.minimum(ink / level, 1), dilate(mask, reach))
+    soft = cv2.copyTo(np.minimum(ink, 1), dilate(mask, reach))
     soft *= soft >= FAINT
-    if grow:
-        soft = dilate(soft, grow)
-    fitted = fit((255 * soft).astype(np.uint8))
+    fitted = fit((255 * dilate(soft, grow)).astype(np.uint8))
     height, width = fitted.shape
     mass = cv2.moments(fitted)
     top = min(max(round(13.5 - mass["m01"] / mass["m00"]), 0), 28 - height)
@@ -44,12 +42,10 @@ def normalize_digit(ink, mask, level):
 
 def fit(soft):
     """Return the ink in soft, uint8 (H, W), 20 pixels on its long side."""
-    image = Image.frombuffer("L", soft.shape[::-1], soft, "raw", "L", 0, 1)
     left, top, width, height = cv2.boundingRect(soft)
     box, scale = (left, top, left + width, top + height), 20 / max(width, height)
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    fitted = image.resize(size, Image.Resampling.BICUBIC, box=box)
-    return np.frombuffer(fitted.tobytes(), dtype=np.uint8).reshape(size[::-1])
+    return np.asarray(Image.fromarray(soft).resize(size, Image.Resampling.BICUBIC, box=box))
 
 
 def quantile(array, share):

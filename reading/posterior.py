@@ -29,7 +29,7 @@ class Digit(NamedTuple):
     box: tuple  # left, top, right, bottom in 0..1 of the picture's sides
     line: int  # counted from 0
     view: np.ndarray  # uint8 (28, 28), what the network saw
-    mass: float  # of its ink, in pixels of full ink
+    mass: float  # of its ink, in pixels of full ink, each as far as it is worth
 
 
 class Reading(NamedTuple):
@@ -39,10 +39,9 @@ class Reading(NamedTuple):
     text: str  # all digits, lines separated by newlines
     probability: float  # that the text is all that is written, 0..1
     inverted: bool  # is the ink darker than its paper?
-    hypothesis: str  # how the picture was binarized, in words
     pages: int = 1  # of the file, of which the first was read
     score: float = 1.0  # see rate()
-    worth: float = 1.0  # how far its digits are ink, 0..1: the mean of segments.find_worth()
+    worth: float = 1.0  # how far its digits are ink, 0..1: the mean of its segments' worth
     suspect: bool = False  # are the digits parts of one segment, as of a letter, or among signs?
     looks: tuple = ()  # of Look, if it is asked for: of each of the likeliest texts the best one
 
@@ -72,7 +71,7 @@ def rate(digits, ink):
     digits is right, most likely.
     """
     mass = sum(digit.mass * digit.probability for digit in digits)
-    return mass / max(ink, 1e-9) - price_of_many(digits)
+    return mass / ink - price_of_many(digits)
 
 
 def price_of_many(digits):
@@ -89,7 +88,7 @@ def find_terms(reading):
     """Return {name: what it takes from 1}: what is left of 1 in the end is the score."""
     mass = sum(digit.mass for digit in reading.digits)
     sure = sum(digit.mass * digit.probability for digit in reading.digits)
-    unsure = explained(reading) * (mass / max(sure, 1e-9) - 1)
+    unsure = explained(reading) * (mass / sure - 1)
     return {"ink not explained": 1 - explained(reading) - unsure, "unsure digits": unsure,
             "many digits": price_of_many(reading.digits)}
 
@@ -113,13 +112,11 @@ def combine(readings):
     scores = np.array([reading.score for reading in readings])
     weights = np.exp((scores - scores.max()) / TEMPERATURE)
     weights /= weights.sum()
-    shares, best = {}, {}
-    for i, (reading, weight) in enumerate(zip(readings, weights.tolist())):
-        shares[reading.text] = shares.get(reading.text, 0.0) + weight
-        if scores[i] > scores[best.setdefault(reading.text, i)]:
-            best[reading.text] = i
-    votes = sorted(((best[text], share) for text, share in shares.items()),
-                   key=lambda vote: -vote[1])
+    by_text = {}
+    for i, reading in enumerate(readings):
+        by_text.setdefault(reading.text, []).append(i)
+    votes = sorted(((max(ours, key=lambda i: scores[i]), weights[ours].sum())
+                    for ours in by_text.values()), key=lambda vote: -vote[1])
     reading = readings[votes[0][0]]
     mean = sum(weight * at_places(reading.digits, other.digits)
                for other, weight in zip(readings, weights))
@@ -136,6 +133,6 @@ def at_places(ours, theirs):
     both = np.maximum(sides, 0).prod(axis=2)
     areas = [(box[..., 2:] - box[..., :2]).prod(axis=2) for box in (a, b)]
     union = areas[0] + areas[1] - both
-    overlap = both / np.maximum(union, 1e-12)
+    overlap = both / union
     probabilities = np.array([digit.probabilities for digit in theirs])
     return probabilities[overlap.argmax(axis=1)] * (overlap.max(axis=1) > SAME)[:, None]

@@ -118,7 +118,7 @@ def read_sideways(see, full, invert, best):
 
 def shares_of(full):
     """Return binarize()'s shares for a picture with so many pixels on its long side."""
-    return SHARES if full > CUT_OUT else (1.0, 0.5, 0.25)
+    return SHARES if full > CUT_OUT else tuple(sorted(SHARES, reverse=True))
 
 
 def read_upright(see, full, invert):
@@ -181,11 +181,11 @@ def read_part(array, place, tall, invert):
     reading = yield from read_hypotheses(found)
     if reading is None or place is None:
         return reading
-    high, wide = array.shape[:2]
-    scale = np.tile(((right - left) / wide, (bottom - top) / high), 2)
-    start = np.tile((left / wide, top / high), 2)
-    digits = [digit._replace(box=tuple((np.array(digit.box) * scale + start).tolist()))
-              for digit in reading.digits]
+    size, whole = np.tile(part.shape[1::-1], 2), np.tile(array.shape[1::-1], 2)
+    boxes = [(np.array(digit.box) * size + (left, top, left, top)) / whole
+             for digit in reading.digits]
+    digits = [digit._replace(box=tuple(box.tolist()))
+              for digit, box in zip(reading.digits, boxes)]
     return reading._replace(digits=digits)
 
 
@@ -216,51 +216,46 @@ def read_hypotheses(hypotheses):
 
     Only those are asked up to where a text is beyond doubt.
     """
-    readings, written, doubts = [], [], {}
+    looks, doubts = [], {}
     for hypothesis in hypotheses:
-        found = yield from find_candidates(hypothesis)
-        if found is None:
-            continue
-        candidates, probabilities = found
-        chosen = choose(candidates, probabilities)
+        candidates = yield from find_candidates(hypothesis)
+        chosen = choose(candidates) if candidates else []
         if not chosen:
             continue
         ours = [each for i in chosen for each in candidates.groups[i]]
-        reading = make_reading(hypothesis, candidates, probabilities, chosen, ours)
-        readings.append(reading)
-        written.append((hypothesis, candidates.segments, ours))
+        reading = make_reading(hypothesis, candidates, chosen, ours)
+        looks.append(Look(reading, 0.0, hypothesis, candidates.segments, ours))
         if explained(reading) >= CLEAR:
             least = min(digit.probability for digit in reading.digits)
             doubts[reading.text] = doubts.get(reading.text, 1.0) * (1 - least)
             if doubts[reading.text] <= BEYOND_DOUBT:
                 break
-    if not readings:
+    if not looks:
         return None
-    votes, reading = combine(readings)
-    looks = tuple(Look(readings[i], share, *written[i]) for i, share in votes[:MOST_TEXTS])
-    return reading._replace(looks=looks)
+    votes, reading = combine([look.reading for look in looks])
+    best = tuple(looks[i]._replace(share=share) for i, share in votes[:MOST_TEXTS])
+    return reading._replace(looks=best)
 
 
-def make_reading(hypothesis, candidates, probabilities, chosen, ours):
+def make_reading(hypothesis, candidates, chosen, ours):
     """Return the Reading of a hypothesis with the chosen groups; ours are their segments."""
     segments, box = candidates.segments, candidates.boxes[chosen]
     lines = order_lines(box)
     high, wide = hypothesis.mask.shape
-    digits = []
+    places = list(map(tuple, (box / (wide, high, wide, high)).tolist()))
+    digits, worthy = [], segments.mass * segments.worth
     for n, line in enumerate(lines):
         for i in line:
-            group, p = list(candidates.groups[chosen[i]]), probabilities[chosen[i]]
-            weight = float((segments.mass * segments.worth)[group].sum())
-            place = tuple(float(edge / side)
-                          for edge, side in zip(box[i], (wide, high, wide, high)))
-            digits.append(Digit(int(p.argmax()), float(p.max()), p, place, n,
-                                candidates.views[chosen[i]], weight))
+            k = chosen[i]
+            p, mass = candidates.probabilities[k], float(worthy[list(candidates.groups[k])].sum())
+            digits.append(Digit(int(p.argmax()), float(p.max()), p, places[i], n,
+                                candidates.views[k], mass))
     worth = 1.0  # of what was cut out round a digit all lies near the edge
     if max(high, wide) > CUT_OUT:
         worth = float(np.average(segments.worth[ours], weights=segments.mass[ours]))
     are_parts = len(np.unique(segments.origin[ours])) == 1 < len(chosen)
     suspect = are_parts or has_signs(box, lines, hypothesis.mask)
-    return Reading(digits, write(digits), 0.0, hypothesis.inverted, hypothesis.name,
+    return Reading(digits, write(digits), 0.0, hypothesis.inverted,
                    suspect=suspect, score=rate(digits, candidates.ink), worth=worth)
 
 

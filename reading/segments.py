@@ -23,14 +23,14 @@ FADING = 0.3, 0.7  # ink two pixels beyond the rim, of that at it: less is a str
 LEANING = 0.1, 0.4  # share of a rim at an edge of the paper: less is a stroke, more the edge itself
 SQUARE = np.ones((3, 3), np.uint8)
 
-Segments = namedtuple("Segments", "label box mass at_edge worth origin height near bars genuine")
+Segments = namedtuple("Segments", "label box mass worth genuine origin height ink")
 Segments.__doc__ = """Segments of ink, from left to right.
 
 label: uint16 (H, W), 0 paper, segment i is i + 1; box: int (N, 4): left, top, right, bottom; mass:
-float (N,), in pixels of full ink; at_edge: float (N,), how much of its length lies on the
-picture's edge; worth: float (N,), see find_worth(); origin: int (N,), the connected segment that it
-is, or is a part of; height: float, that of a digit; near: bool (N, N), see find_near(); bars:
-float, the mass of long lines that something may hang on; genuine: float (N,), see find_genuine().
+float (N,), in pixels of full ink; worth: float (N,), how much it counts, 0..1: less along the
+picture's edge, if it fades or if it is not genuine; genuine: float (N,), see find_genuine();
+origin: int (N,), the connected segment that it is, or is a part of; height: float, that of a digit;
+ink: float, the mass of all ink that is to be explained.
 """
 
 
@@ -39,33 +39,34 @@ def find_segments(hypothesis):
 
     None if there are none, or too many.
     """
-    soft = np.minimum(hypothesis.ink / hypothesis.level, 1)
-    components_, box = components(hypothesis.mask)
+    soft = np.minimum(hypothesis.ink, 1)
+    label, box = components(hypothesis.mask)
     n = len(box)
-    if n == 0:
-        return None
-    mass = np.bincount(components_.ravel(), soft.ravel(), n + 1)[1:]
-    size, narrow = sizes(box).max(axis=1), sizes(box).min(axis=1)
-    sides = components_[0], components_[-1], components_[:, 0], components_[:, -1]
+    mass = np.bincount(label.ravel(), soft.ravel(), n + 1)[1:]
+    narrow, size = np.sort(sizes(box), axis=1).T
+    sides = label[0], label[-1], label[:, 0], label[:, -1]
     at_edge = np.bincount(np.concatenate(sides), minlength=n + 1)[1:] / size
-    keep = may_be_writing(components_, box, mass) & ~are_teeth(components_, box)
-    weight = mass * edge_weight(at_edge) * keep
+    counts = np.where(at_edge > 0.35, 0.3, 1)  # what lies along the edge is a table, a finger
+    keep = may_be_writing(label, box, mass) & ~are_teeth(label, box)
+    weight = mass * counts * keep
     if weight.sum() <= 0:
         return None
     height = weighted_median(size, weight)
     long = np.flatnonzero((size > 4 * narrow) & ~keep & (narrow > 0.5 * height))
-    bars = sum(mass[i] for i in long if breadth(components_ == i + 1) > 0.5 * height)
+    bars = sum(mass[i] for i in long if breadth(label == i + 1) > 0.5 * height)
     keep &= (mass > 0.02 * weighted_median(mass, weight)) & ((size >= 5) | (mass >= 8))
     if not keep.any() or keep.sum() > MANY:
         return None
     kept = np.flatnonzero(keep)[np.argsort(box[keep, 0], kind="stable")]
     renumber = np.zeros(n + 1, dtype=np.uint16)
     renumber[kept + 1] = np.arange(1, len(kept) + 1)
-    segments = Segments(renumber[components_], box[kept], mass[kept], at_edge[kept], None,
-                        np.arange(len(kept)), height, None, bars, None)
-    genuine = find_genuine(segments, hypothesis)
-    return segments._replace(near=find_near(segments), genuine=genuine,
-                             worth=genuine * find_worth(segments, soft))
+    label, mass, counts = renumber[label], mass[kept], counts[kept]
+    rim = label * (cv2.erode(label, SQUARE) == 0)
+    genuine = find_genuine(hypothesis, rim, len(kept))
+    worth = counts * genuine * find_sharp(label, soft, rim, len(kept))
+    # what leans on the paper's edge counts by half: it may be a stroke too broad for the paper
+    ink = (mass * counts * (1 + genuine) / 2).sum() + 0.5 * bars
+    return Segments(label, box[kept], mass, worth, genuine, np.arange(len(kept)), height, ink)
 
 
 def components(mask):
@@ -93,54 +94,33 @@ def weighted_median(values, weights):
     return float(values[order][np.searchsorted(total, total[-1] / 2)])
 
 
-def edge_weight(at_edge):
-    """Return how much a segment counts of which so much lies on the edge: a table, a finger."""
-    return np.where(at_edge > 0.35, 0.3, 1)
-
-
-def find_genuine(segments, hypothesis):
+def find_genuine(hypothesis, rim, n):
     """Return how far each segment is ink, float (N,): 0.1 for what the paper's own edge left, or 1.
 
     A stroke has the same paper all around. Where the paper itself is suddenly half as far towards
     ink beside a segment's rim, as at the edge of a shadow, a sheet or a frame, the segment ends
     since all beyond is taken for paper, and not because the picture changes there.
     """
-    rim = segments.label * (cv2.erode(segments.label, SQUARE) == 0)
-    leaning = average(hypothesis.step > 0.5 * hypothesis.ink, rim, len(segments.box))
-    return fall(leaning, *LEANING)
+    return fall(average(hypothesis.step > 0.5 * hypothesis.ink, rim, n), *LEANING)
 
 
-def find_worth(segments, soft):
-    """Return how much each segment counts, float (N,): 1 for ink, less at the edge, for a smudge.
+def find_sharp(label, soft, rim, n):
+    """Return how sharply each segment ends, float (N,): 1 for a stroke, less for a smudge.
 
     A pen's stroke ends within a pixel or two: next to its rim there is hardly any ink left. A
     shadow, a crease or a stain fades slowly. soft: float (H, W), ink in units of full ink.
     """
-    worth = edge_weight(segments.at_edge)
     if max(soft.shape) <= CUT_OUT:
-        return worth
-    left, top, right, bottom = join(segments.box.tolist())
-    window = slice(max(top - 4, 0), bottom + 4), slice(max(left - 4, 0), right + 4)
-    label, soft, n = segments.label[window], soft[window], len(segments.box)
-    rim = label * (cv2.erode(label, SQUARE) == 0)
+        return np.ones(n)
     near = cv2.dilate(label, SQUARE)
     beyond = cv2.dilate(near, SQUARE, iterations=2) * (near == 0)
     fading = average(soft, beyond, n) / np.maximum(average(soft, rim, n), 1e-6)
-    return worth * fall(fading, *FADING)
+    return fall(fading, *FADING)
 
 
 def fall(share, low, high):
     """Return 1 up to low, then less, and 0.1 from just below high on, float (N,) as share."""
     return 1 - np.clip((share - low) / (high - low), 0, 0.9)
-
-
-def count_ink(segments):
-    """Return the mass of all ink that is to be explained, in pixels of full ink.
-
-    What leans on the paper's edge counts by half: it may be a stroke too broad for the paper.
-    """
-    weight = edge_weight(segments.at_edge) * (1 + segments.genuine) / 2
-    return (segments.mass * weight).sum() + 0.5 * segments.bars
 
 
 def average(values, label, n):
@@ -153,8 +133,6 @@ def average(values, label, n):
 
 def find_near(segments):
     """Return bool (N, N): segments so near to one another that they may be parts of one digit."""
-    if len(segments.box) == 1:
-        return np.zeros((1, 1), dtype=bool)
     box, size = segments.box, sizes(segments.box).max(axis=1)
     apart = np.maximum(box[:, None, :2] - box[None, :, 2:], box[None, :, :2] - box[:, None, 2:])
     near = apart.max(axis=2) <= 0.3 * np.maximum(size[:, None], size[None, :])
@@ -183,7 +161,7 @@ def cut(segments, hypothesis, wide):
     """
     if len(wide) == 0:
         return segments
-    soft = np.minimum(hypothesis.ink / hypothesis.level, 1)
+    soft = np.minimum(hypothesis.ink, 1)
     label, box, mass, origin = (segments.label.copy(), list(segments.box), list(segments.mass),
                                 list(segments.origin))
     windows = [(slice(y0, y1), slice(x0, x1)) for x0, y0, x1, y1 in segments.box[wide]]
@@ -205,10 +183,9 @@ def cut(segments, hypothesis, wide):
     order = np.argsort(np.array(box)[:, 0], kind="stable")
     renumber = np.append(0, np.argsort(order) + 1).astype(label.dtype)
     origin = np.array(origin)[order]
-    segments = segments._replace(
+    return segments._replace(
         label=renumber[label], box=np.array(box)[order], mass=np.array(mass)[order], origin=origin,
-        **{name: getattr(segments, name)[origin] for name in ("at_edge", "worth", "genuine")})
-    return segments._replace(near=find_near(segments))
+        worth=segments.worth[origin], genuine=segments.genuine[origin])
 
 
 def find_cuts(inks):
@@ -223,7 +200,7 @@ def find_cuts(inks):
     for both, ink in zip(halves, inks):
         middle, (height, width) = len(ink) // 2, ink.shape
         both[0, half - middle - 1:, :width] = ink[:middle + 1]
-        both[1, half - height + middle:, :width] = ink[:middle - 1 if middle else None:-1]
+        both[1, half - height + middle:, :width] = ink[middle:][::-1]
     crossed, paths = (values.reshape(len(inks), 2, *values.shape[1:])
                       for values in best_paths(np.concatenate(halves)))
     crossed = crossed.sum(axis=1) - halves[:, 0, -1]
@@ -263,8 +240,7 @@ def choose_cuts(mask, lines, through, most=3):
     mask: bool (H, W); lines: int (H, W); through: float (W,), how much ink each path crosses.
     """
     height, width = mask.shape
-    columns = np.arange(width)
-    columns = columns[through <= 2.2 * stroke_width(mask)]
+    columns = np.flatnonzero(through <= 2.2 * stroke_width(mask))
     # how much of mask is left of each cut, row by row
     at = np.minimum(lines[:, columns], width - 1)
     left = np.cumsum(mask, axis=1)[np.arange(height)[:, None], at]

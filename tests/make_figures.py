@@ -151,8 +151,8 @@ def plot_chain(photo, model):
     difference, *_ = binarize.subtract_paper(array, 0.5)
     look = next(binarize.binarize(array))
     reader = proposals.find_candidates(look)
-    candidates, probabilities = ask(reader, lambda views: predict.read_views(model, views))
-    (main,) = proposals.choose(candidates, probabilities)
+    candidates = ask(reader, lambda views: predict.read_views(model, views))
+    (main,) = proposals.choose(candidates)
     left, top, right, bottom = candidates.boxes[main]
     mask = np.zeros_like(look.mask)
     mask[top:bottom, left:right] = look.mask[top:bottom, left:right]

@@ -49,17 +49,18 @@ def looks_at(model, image):
 def test_what_is_explained_and_what_is_left_out_is_all_of_the_ink(model, kind):
     checked = 0
     for look in looks_at(model, kind()):
-        kinds, (ink, mask, level, _, lines, *_) = account(look, look)[2], look.hypothesis
-        taken = mask if lines is None else mask | lines
+        kinds, (ink, mask, _, lines, *_) = account(look, look)[2], look.hypothesis
+        taken = mask | lines
         assert np.array_equal(taken, ~np.isin(kinds, (PAPER, FAINT)))
         assert ((kinds == NOT_COUNTED) <= (look.segments.label == 0)).all()
         held = np.isin(kinds, (EXPLAINED, WORTH_LESS))
         assert np.array_equal(held, np.isin(look.segments.label, np.array(look.chosen) + 1))
         assert look.chosen and 1 - sum(find_terms(look.reading).values()) == pytest.approx(
             look.reading.score)
-        plain = (look.segments.worth == 1).all() and not look.segments.bars
-        if lines is None and not (kinds == FAINT).any() and plain:
-            soft = np.minimum(ink / level, 1)
+        plain = (look.segments.worth == 1).all()
+        plain &= look.segments.ink == pytest.approx(look.segments.mass.sum())  # and no bars
+        if not lines.any() and not (kinds == FAINT).any() and plain:
+            soft = np.minimum(ink, 1)
             held, left = soft[held].sum(), soft[kinds == LEFT_OUT].sum()
             share = find_terms(look.reading)["ink not explained"]
             assert share == pytest.approx(left / (held + left), abs=1e-4)

@@ -86,7 +86,7 @@ def test_an_edited_network_is_drawn_as_it_is(few, edit, names, tmp_path):
     ]
     assert sum(count for *_, count in stages) == sum(p.numel() for p in model.parameters())
     digit = Digit(7, 0.5, probabilities, (0.2, 0.2, 0.8, 0.8), 0, view, 1.0)
-    reading = Reading([digit], "7", 0.5, True, "dark ink")
+    reading = Reading([digit], "7", 0.5, True)
     for figure in (
         readings.explain(np.ones((50, 50, 1)), reading, model),
         layers.plot_architecture(model),
@@ -129,11 +129,11 @@ def test_doubtful_digits_are_marked():
         for n, p in ((1, 0.99), (2, 0.7))
     ]
     figure = plots.plot_number(
-        np.ones((60, 200, 1)), Reading(digits, "12", 0.69, True, "dark ink"), "12? (69.0 %)"
+        np.ones((60, 200, 1)), Reading(digits, "12", 0.69, True), "12? (69.0 %)"
     )
     assert [text.get_color() for text in figure.axes[0].texts] == [plots.INK, plots.DOUBT]
     tall = plots.plot_number(
-        np.ones((600, 200, 1)), Reading(digits * 20, "12" * 20, 0.1, True, "dark ink"), "?"
+        np.ones((600, 200, 1)), Reading(digits * 20, "12" * 20, 0.1, True), "?"
     )
     assert tall.get_size_inches()[1] < 10
 

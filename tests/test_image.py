@@ -233,7 +233,7 @@ def test_frame_is_mnists():
         original = (255 * digit).astype(np.uint8)
         big = Image.fromarray(original).resize((140, 140), Image.Resampling.BICUBIC)
         look = first_look(ImageOps.expand(big, 30))
-        framed = normalize_digit(look.ink, look.mask, look.level).astype(float)
+        framed = normalize_digit(look.ink, look.mask).astype(float)
         mass = framed / framed.sum()
         centre = (mass.sum(1) @ np.arange(28), mass.sum(0) @ np.arange(28))
         assert centre == pytest.approx((13.5, 13.5), abs=0.75)
@@ -244,7 +244,7 @@ def test_thin_strokes_are_widened(seven):
     thin = Image.new("L", (400, 400), 255)
     ImageDraw.Draw(thin).line([(100, 100), (300, 100), (180, 330)], fill=0, width=2)
     look = first_look(thin)
-    framed = normalize_digit(look.ink, look.mask, look.level)
+    framed = normalize_digit(look.ink, look.mask)
     assert stroke_width(framed > 100) > 1.7
 
 

@@ -46,7 +46,7 @@ def test_the_score_tells_right_refused_and_misled_apart():
     from reading.posterior import Reading
 
     def reading(text, probability):
-        return Reading([], text, probability, False, "")
+        return Reading([], text, probability, False)
 
     answers = [reading("1", 0.9), reading("2", 0.9), reading("3", 0.5), NoDigit("no digit found")]
     assert pictures.score(answers, ["1", "7", "7", "7"]) == (25, 25, 25, 75)
