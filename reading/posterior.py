@@ -42,6 +42,7 @@ class Reading(NamedTuple):
     pages: int = 1  # of the file, of which the first was read
     score: float = 1.0  # see rate()
     worth: float = 1.0  # how far its digits are ink, 0..1: the mean of its segments' worth
+    alone: float = 1.0  # share of the weight of all looks: of those that see no digit beside these
     suspect: bool = False  # are the digits parts of one segment, as of a letter, or among signs?
     looks: tuple = ()  # of Look, if it is asked for: of each of the likeliest texts the best one
 
@@ -96,9 +97,10 @@ def find_terms(reading):
 def completeness(reading):
     """Return how far a reading's digits are all that is written, 0..1.
 
-    It is less if other ink is left out, if what was read is hardly ink, or if it is suspect.
+    It is less if other ink is left out, if what was read is hardly ink, if looks see more digits,
+    or if it is suspect.
     """
-    share = min(explained(reading) * reading.worth / ENOUGH, 1)
+    share = min(explained(reading) * reading.worth / ENOUGH, 1) * reading.alone
     return SUSPECT * share if reading.suspect else share
 
 
@@ -122,7 +124,9 @@ def combine(readings):
                for other, weight in zip(readings, weights))
     digits = [digit._replace(digit=int(p.argmax()), probability=float(p.max()), probabilities=p)
               for digit, p in zip(reading.digits, mean)]
-    return votes, reading._replace(digits=digits, text=write(digits))
+    alone = sum(weight for other, weight in zip(readings, weights.tolist())
+                if at_places(other.digits, digits).any(axis=1).all())
+    return votes, reading._replace(digits=digits, text=write(digits), alone=alone)
 
 
 def at_places(ours, theirs):

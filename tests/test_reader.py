@@ -15,7 +15,7 @@ from reading import candidates, forms, lines, output, posterior, reader, segment
 import predict
 from reading.binarize import Hypothesis, binarize
 from reading.image import PictureError
-from reading.posterior import TEMPERATURE, Digit, Reading, combine
+from reading.posterior import TEMPERATURE, Digit, Reading, combine, completeness
 from strokes import tight
 
 
@@ -591,6 +591,14 @@ def test_a_digit_that_the_others_do_not_see_is_unlikely():
     assert [digit.probability for digit in reading.digits] == pytest.approx([0.96, 0.64])
     _, reading = combine([say("27", 0.8), say("27", 0.8), say("27", 0.8, apart=0.6)])  # elsewhere
     assert [digit.probability for digit in reading.digits] == pytest.approx([0.96, 0.64])
+
+
+@pytest.mark.parametrize("text, more", [("2", "27"), ("27", "271")])
+def test_looks_that_see_one_digit_more_make_unsure(text, more):
+    _, reading = combine([say(text, 0.8)] * 3 + [say(more, 0.8)])
+    assert reading.text == text and completeness(reading) == pytest.approx(0.75)
+    _, reading = combine([say(more, 0.8)] * 3 + [say(text, 0.8)])  # one less: see above
+    assert reading.text == more and completeness(reading) == pytest.approx(1)
 
 
 def test_the_fit_leaves_the_weights_and_names_the_best_of_each(some, tmp_path, capsys, monkeypatch):
