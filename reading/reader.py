@@ -89,9 +89,10 @@ def find_best(image, invert=None):
         best = yield from read_sideways(see, full, invert, best)
     if invert is None and (best is None or best.score < POOR):
         # what seemed to be ink may be the table round a sheet
-        other = yield from read_upright(see, full, best is None or not best.inverted)
-        if other is not None and (best is None or other.score > best.score):
-            best = other
+        for darker in (True, False) if best is None else (not best.inverted,):
+            other = yield from read_upright(see, full, darker)
+            if other is not None and (best is None or other.score > best.score):
+                best = other
     return best
 
 

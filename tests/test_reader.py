@@ -461,6 +461,17 @@ def test_groups_that_share_a_segment_are_chosen_among_together():
         assert all(members.issuperset(group) for group, _ in ours)
 
 
+def test_ink_lighter_than_its_paper_is_found_beside_dark_bars_that_are_no_digits(model, some):
+    images = []
+    for ink in some:
+        page = np.full((240, 240), 0.5, dtype=np.float32)
+        page[60:170, 60:170] += 0.3 * pictures.enlarge(ink, 110)
+        for top in (10, 200):
+            page[top:top + 30, 10:230] = 0.05
+        images.append(pictures.to_image(page))
+    assert texts(model, images) == list("0123456789")
+
+
 @pytest.mark.parametrize("tall", [56, 100])
 def test_a_small_digit_on_a_large_page_is_no_blank_picture(model, some, tall):
     ink = tight(pictures.enlarge(some[7], int(1.4 * tall)))
