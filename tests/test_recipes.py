@@ -148,8 +148,8 @@ def test_numbers_of_a_recipe_can_be_set():
 
 @pytest.mark.parametrize("recipe, text", [
     ("modern", "weight_decay"), ("modern", "weight_decay=much"), ("modern", "lr=0.1"),
-    ("modern", "weight_decay=-1"), ("modern", "warm_up=nan"), ("classic", "weight_decay=0.1"),
-    ("modern", "ingredients=3"), ("modern", "=1")])
+    ("modern", "weight_decay=-1"), ("modern", "negatives=1e9"), ("modern", "warm_up=nan"),
+    ("classic", "weight_decay=0.1"), ("modern", "ingredients=3"), ("modern", "=1")])
 def test_what_is_no_number_of_the_recipe_is_refused(recipe, text):
     with pytest.raises(ValueError, match=f"argument --set: .*{recipe} recipe.*got {text}"):
         recipes.make_settings(recipe, set=[text])

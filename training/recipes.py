@@ -60,8 +60,8 @@ def make_settings(recipe="modern", without=(), set=(), deterministic=False, **gi
             given[name] = float(value)
         except ValueError:
             given[name] = math.nan
-        if name not in numbers or not 0 <= given[name] < math.inf:
-            raise ValueError(f"argument --set: NAME=NUMBER, at least 0, of the {recipe} recipe's "
+        if name not in numbers or not 0 <= given[name] <= 1:
+            raise ValueError(f"argument --set: NAME=NUMBER, from 0 to 1, of the {recipe} recipe's "
                              f"numbers ({', '.join(numbers) or 'none'}), got {text}")
     ingredients = [each for each in own["ingredients"] if each not in without]
     return dict(own, recipe=recipe, seed=0, limit=None, ingredients=ingredients) | given
