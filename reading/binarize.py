@@ -14,7 +14,7 @@ from collections import namedtuple
 import cv2
 import numpy as np
 
-from reading.image import LUMA, shrink, to_unit
+from reading.image import LUMA, to_unit
 from reading.normalize import dilate, quantile
 
 PAPER_SIZE = 96  # pixels on the picture's long side when paper is estimated: it has no detail
@@ -88,17 +88,19 @@ def subtract_paper(array, share):
     The light is 1 on the lightest paper and less in a shadow. array: float (H, W, C), and so is
     the paper, of PAPER_SIZE.
     """
-    small = shrink(array, min(PAPER_SIZE, max(array.shape[:2])))
-    reach = max(3, int(share * min(small.shape[:2]))) | 1
+    height, width, channels = array.shape
+    scale = min(1, PAPER_SIZE / max(height, width))
+    size = max(3, round(scale * width)), max(3, round(scale * height))
+    small = cv2.resize(array, size, interpolation=cv2.INTER_AREA).reshape(*size[::-1], channels)
+    reach = max(3, int(share * min(size))) | 1
     paper = cv2.medianBlur((255 * small + 0.5).astype(np.uint8), reach)
     paper = to_unit(paper).reshape(small.shape)
     darkest, lightest = (edge(paper, np.ones((3, 3), np.uint8)).reshape(small.shape)
                          for edge in (cv2.erode, cv2.dilate))
     brightness = lightest.mean(axis=2)
     light = np.minimum(brightness / max(quantile(brightness, 0.9), 1e-6), 1)
-    size = array.shape[1::-1]
-    between = [cv2.resize(end, size).reshape(array.shape) for end in (darkest, lightest)]
-    return array - np.clip(array, *between), cv2.resize(light, size), paper
+    between = [cv2.resize(end, (width, height)).reshape(array.shape) for end in (darkest, lightest)]
+    return array - np.clip(array, *between), cv2.resize(light, (width, height)), paper
 
 
 def find_ink(difference, invert=None):
