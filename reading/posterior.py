@@ -42,7 +42,7 @@ class Reading(NamedTuple):
     pages: int = 1  # of the file, of which the first was read
     score: float = 1.0  # see rate()
     worth: float = 1.0  # how far its digits are ink, 0..1: the mean of its segments' worth
-    alone: float = 1.0  # share of the weight of all looks: of those that see no digit beside these
+    alone: float = 1.0  # the share of all looks, by weight, that see no more digits
     suspect: bool = False  # are the digits parts of one segment, as of a letter, or among signs?
     looks: tuple = ()  # of Look, if it is asked for: of each of the likeliest texts the best one
 
@@ -124,8 +124,8 @@ def combine(readings):
                for other, weight in zip(readings, weights))
     digits = [digit._replace(digit=int(p.argmax()), probability=float(p.max()), probabilities=p)
               for digit, p in zip(reading.digits, mean)]
-    alone = sum(weight for other, weight in zip(readings, weights.tolist())
-                if at_places(other.digits, digits).any(axis=1).all())
+    more = [len(other.digits) > len(digits) for other in readings]
+    alone = 1 - float(weights[more].sum())
     return votes, reading._replace(digits=digits, text=write(digits), alone=alone)
 
 
