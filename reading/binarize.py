@@ -116,7 +116,8 @@ def find_ink(difference, invert=None):
     axis = np.linalg.eigh(strong.T @ strong)[1][:, -1].astype(np.float32)
     lighter = axis @ (LUMA if len(axis) == 3 else [1]) >= 0
     along = along_axis(difference, axis)
-    if (np.vdot(along, np.abs(along)) < 0) if invert is None else lighter == invert:
+    other_end = np.vdot(along, np.abs(along)) < 0 if invert is None else lighter == invert
+    if other_end:
         along, axis, lighter = -along, -axis, not lighter
     return np.maximum(along, 0), axis, not lighter
 

@@ -181,9 +181,9 @@ def find_costs(candidates):
     """
     segments, p = candidates.segments, candidates.probabilities.max(axis=1)
     origin, sure = segments.origin.tolist(), {}
-    for group, box, each in zip(candidates.groups, candidates.boxes.tolist(), p):
+    for group, box, probability in zip(candidates.groups, candidates.boxes.tolist(), p):
         first = origin[group[0]]
-        if each > SURE and group == tuple(np.flatnonzero(segments.origin == first)):
+        if probability > SURE and group == tuple(np.flatnonzero(segments.origin == first)):
             sure[first] = box
     worth = np.minimum(segments.worth / weighted_median(segments.worth, segments.mass), 1)
     each, genuine = worth.tolist(), segments.genuine.tolist()

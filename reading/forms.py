@@ -26,7 +26,7 @@ def may_be_writing(label, box, mass):
 
 
 def surrounds(label, number, box):
-    """Say whether what has that number lies on three sides of a box or more, as a 7 does not."""
+    """Say whether label's part of that number lies on three sides of a box, as no 7 does."""
     left, top, right, bottom = box
     x, y = (left + right) // 2, (top + bottom) // 2
     sides = label[y, :x], label[y, x:], label[:y, x], label[y:, x]

@@ -30,7 +30,7 @@ label: uint16 (H, W), 0 paper, segment i is i + 1; box: int (N, 4): left, top, r
 float (N,), in pixels of full ink; worth: float (N,), how much it counts, 0..1: less along the
 picture's edge, if it fades or if it is not genuine; genuine: float (N,), see find_genuine();
 origin: int (N,), the connected segment that it is, or is a part of; height: float, that of a digit;
-ink: float, the mass of all ink that is to be explained.
+ink: float, the mass of all that count, and of long lines that something may hang on.
 """
 
 
