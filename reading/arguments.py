@@ -14,7 +14,7 @@ TAKES = {  # the options that each mode takes; all take --checkpoint and --devic
 def add_to(parser, number):
     """Add predict.py's arguments to an ArgumentParser; number: utils.number."""
     group = parser.add_argument_group("what to do")
-    add = group.add_mutually_exclusive_group(required=True).add_argument
+    add = group.add_mutually_exclusive_group().add_argument
     add("images", nargs="*", default=[], metavar="IMAGE",
         help="read pictures, folders, or - (one on standard input); or one .csv table")
     add("--draw", action="store_true", help="open a window to draw in")
@@ -43,6 +43,8 @@ def add_to(parser, number):
 def check(args, parser):
     """Return the mode, a key of TAKES; raise ValueError for what makes no sense together."""
     mode = find_mode(args)
+    if "images" in TAKES[mode] and not args.images:
+        raise ValueError("one of the arguments IMAGE --draw --multi --export is required")
     who = "a .csv table" if mode == "table" else f"argument --{mode}:"
     for name, value in vars(args).items():
         allowed = TAKES[mode] | {mode, "checkpoint", "device"}

@@ -579,6 +579,7 @@ def test_explain_writes_a_figure_and_keeps_stdout_for_machines(
     [
         ([], "IMAGE --draw --multi --export is required"),
         (["--explain"], "is required"),
+        (["--bogus"], "unrecognized arguments: --bogus"),
         (["a.png", "b.png", "--explain"], "--explain: takes one"),
         ([str(utils.ASSETS / "readme"), "--explain"], "--explain: takes one"),
         ([str(utils.ASSETS / "readme" / "*.jpg"), "--explain"], "--explain: takes one"),
