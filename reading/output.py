@@ -88,7 +88,7 @@ def read_table(path, rows=2000):
     """Yield the images in a CSV file, uint8 (N, 28, 28), at most `rows` at once.
 
     Each line holds 784 numbers, 0 paper .. 255 ink, as in Kaggle's test.csv; the first line may
-    hold names. Raises PictureError, naming the lines, if the file holds anything else.
+    hold names. Raises PictureError, naming the line, if the file holds anything else.
     """
     try:
         with open(path, encoding="utf-8-sig") as file:  # as Excel writes it, too
@@ -113,7 +113,10 @@ def read_table(path, rows=2000):
 
 
 def parse_lines(lines, n):
-    """Return lines of a CSV file, the first of which is its n-th, as uint8 (N, 28, 28)."""
+    """Return lines of a CSV file, the first of which is its n-th, as uint8 (N, 28, 28).
+
+    Raises PictureError, naming the first line that can't be read.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", DeprecationWarning)  # an old numpy takes 1.5 as 1
@@ -124,5 +127,7 @@ def parse_lines(lines, n):
         why += " (leave out the labels)" * (table.shape[1] == 785)
     except (ValueError, DeprecationWarning):
         why = "what is no whole number, or another number of columns"
-    last = n + len(lines) - 1
-    raise PictureError(f"lines {n} to {last}: 784 numbers, 0 .. 255, are expected; found {why}")
+    for i, line in enumerate(lines):
+        if len(lines) > 1 and not line.isspace():
+            parse_lines([line], n + i)
+    raise PictureError(f"line {n}: 784 numbers, 0 .. 255, are expected; found {why}")

@@ -438,8 +438,9 @@ def test_a_table_of_images_becomes_a_table_of_labels(model, network, tmp_path, c
         ("1,2,3\n", "3 columns"),
         (",".join(["256"] * 784), "outside 0 .. 255"),
         (",".join(["99999"] * 784), "outside 0 .. 255"),
-        (",".join(["0"] * 784) + "\n" + ",".join(["nan"] * 784), "no whole number"),
-        ("pixel0\n1,x\n", "no whole number"),
+        (",".join(["0"] * 784) + "\n" + ",".join(["nan"] * 784), "line 2: 784 numbers"),
+        ("pixel0\n\n1,x\n", "line 3: 784 numbers"),
+        (3 * (",".join(["0"] * 784) + "\n") + "1,2\n", "line 4: 784 numbers, 0 .. 255, are expected"),
         (",".join(["1.5"] * 784), "no whole number"),
         (b"\xff\xfe", "not a table"),
         (None, "can't be read"),
@@ -447,7 +448,7 @@ def test_a_table_of_images_becomes_a_table_of_labels(model, network, tmp_path, c
         ("pixel0,pixel1\n", "no images"),
         (",".join(["7"] * 785), "leave out the labels"),
     ],
-    ids="columns 256 99999 nan letters 1.5 bytes missing empty header labels".split(),
+    ids="columns 256 99999 nan letters ragged 1.5 bytes missing empty header labels".split(),
 )
 def test_a_table_of_anything_else_is_one_line(tmp_path, capsys, content, complaint):
     if content is not None:
