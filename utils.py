@@ -173,10 +173,11 @@ def check_folder(folder, argument, make=False):
 
 
 def check_file(path, argument):
-    """Raise ValueError if no file can be written at path."""
+    """Raise ValueError if no file can be written at path: it would replace a device, too."""
     check_folder(path.parent, argument)
-    if os.path.isdir(path):
-        raise ValueError(f"argument {argument}: {path} is a folder")
+    if str(path) == "-" or os.path.exists(path) and not os.path.isfile(path):
+        what = "a folder" if os.path.isdir(path) else "no file, and a file is what is written"
+        raise ValueError(f"argument {argument}: {path} is {what}")
     target = Path(os.path.realpath(path))
     if target.parent != path.parent.resolve():  # a link
         check_folder(target.parent, argument)

@@ -604,6 +604,8 @@ def test_explain_writes_a_figure_and_keeps_stdout_for_machines(
             "can't write in no/such/folder (No such file",
         ),
         (["x.png", "--csv", "no/such/x.csv"], "can't write in no/such"),
+        (["x.png", "--csv", "-"], "argument --csv: - is no file"),
+        (["--multi", "--save", "-"], "argument --save: - is no file"),
         (["--export", "no/such/x.html"], "can't write in no/such"),
     ],
 )

@@ -192,6 +192,13 @@ def test_a_figure_replaces_no_picture_and_becomes_none(
     assert (folder / "good.png").read_bytes() == before and not (folder / "seen.png").exists()
 
 
+@pytest.mark.skipif(os.name == "nt", reason="it has no such files")
+def test_what_is_written_replaces_no_device(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ValueError, match="argument --csv: .*pipe is no file"):
+        utils.check_file(tmp_path / "pipe", "--csv")
+
+
 def test_a_figure_beside_its_picture_is_welcome(folder, monkeypatch, capsys, network):
     monkeypatch.chdir(folder)
     assert predict.main(["good.png", "--save", "seen.png", "--checkpoint", str(network)]) == 0
