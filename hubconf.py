@@ -13,4 +13,4 @@ def lenet5(pretrained=True, device="cpu"):
     from training.checkpoints import build_network, load_checkpoint
 
     model = load_checkpoint(utils.SHIPPED)[0] if pretrained else build_network()
-    return model.to(device).eval()
+    return model.to(utils.pick_device(device)).eval()

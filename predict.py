@@ -49,8 +49,8 @@ def predict_images(images, model=None, invert=None, checkpoint=None, device="cpu
     """Return a Reading, or the PictureError that kept it from one, for each of images.
 
     images: any iterable of paths, binary files, PIL images or uint8 arrays (H, W) or (H, W, 3 or
-    4), such as an array (N, H, W); or just one of these. Raises LeNetError only if the checkpoint
-    can't be loaded.
+    4), such as an array (N, H, W); or just one of these. Raises LeNetError if the checkpoint can't
+    be loaded, ValueError if invert or device makes no sense.
     """
     utils.keep_freed_memory()
     model = load_model(model, checkpoint, device)
@@ -114,8 +114,10 @@ def multi_predict(n=50, seed=None, model=None, save=utils.ASSETS / "multi_predic
                   return_figure=False):
     """Read n random digits of MNIST's test set, draw them in a grid; return how many are misread.
 
-    save, show and return_figure: as for single_predict().
+    save, show and return_figure: as for single_predict(). Raises ValueError if n is out of range.
     """
+    if n not in range(1, arguments.MOST + 1):
+        raise ValueError(f"n has to be in 1 .. {arguments.MOST}, got {n!r}")
     model = load_model(model, checkpoint, device)
     images, labels = data.load_mnist(False, data_dir)
     generator = torch.Generator().manual_seed(seed) if seed is not None else None

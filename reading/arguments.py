@@ -9,6 +9,7 @@ TAKES = {  # the options that each mode takes; all take --checkpoint and --devic
     "draw": {"save"}, "export": set(), "multi": {"save", "show", "seed"}, "label": {"images"},
     "table": {"images", "csv"},
     "images": {"images", "invert", "single", "json", "csv", "save", "show", "explain"}}
+MOST = 1000  # of --multi's digits: a figure holds no more
 
 
 def add_to(parser, number):
@@ -18,7 +19,7 @@ def add_to(parser, number):
     add("images", nargs="*", default=[], metavar="IMAGE",
         help="read pictures, folders, or - (one on standard input); or one .csv table")
     add("--draw", action="store_true", help="open a window to draw in")
-    add("--multi", type=number(int, 1, 1000), nargs="?", const=50, metavar="N",
+    add("--multi", type=number(int, 1, MOST), nargs="?", const=50, metavar="N",
         help="read N (50) random digits of MNIST's test set")
     add("--export", type=Path, metavar="FILE",
         help="instead, write the network to FILE: .html, a page to draw in, or .onnx")

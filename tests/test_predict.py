@@ -15,6 +15,7 @@ import torch
 import troubles
 from PIL import Image
 
+import hubconf
 import predict
 from figures import readings
 import utils
@@ -220,6 +221,25 @@ def test_multi_predict_counts_its_errors(tmp_path):
     torch.manual_seed(0)
     wrong = predict.multi_predict(20, seed=0, model=LeNet5(), save=tmp_path / "grid.png")
     assert wrong > 10 and (tmp_path / "grid.png").exists()
+
+
+@pytest.mark.parametrize(
+    "call, complaint",
+    [
+        (lambda: predict.multi_predict(-1, save=None), "n has to be in 1 .. 1000, got -1"),
+        (lambda: predict.multi_predict(1001, save=None), "got 1001"),
+        (lambda: predict.multi_predict("all", save=None), "got 'all'"),
+        (lambda: predict.read_number("x.png", device="foo"), "device 'foo' is not available"),
+        (lambda: predict.single_predict("x.png", device="meta"), "device 'meta' is not available"),
+        (lambda: hubconf.lenet5(device="foo"), "device 'foo' is not available"),
+        (lambda: predict.read_number("x.png", invert="yes"), "invert has to be .* got 'yes'"),
+        (lambda: predict.single_predict("x.png", invert="auto"), "invert has to be"),
+    ],
+)
+def test_a_wrong_call_in_python_is_a_valueerror_of_one_line(call, complaint):
+    with pytest.raises(ValueError, match=complaint) as error:
+        call()
+    assert "\n" not in str(error.value)
 
 
 def test_a_batch_reads_like_one_by_one(model, seven):

@@ -152,7 +152,8 @@ def load_checkpoint(path=None, device="cpu"):
 
     A bare state dict, such as the lecture's, is taken too, with the wrappings that other programs
     put around it; its metadata is {}. Raises LeNetError, naming the file and the reason, if it is
-    anything else, or if model.py builds another network than the file's.
+    anything else, or if model.py builds another network than the file's, ValueError if device can't
+    be used.
     """
     path = choose_checkpoint()[0] if path is None else path
     content = read_file(path)
@@ -179,7 +180,7 @@ def load_checkpoint(path=None, device="cpu"):
     if not torch.allclose(theirs, probe, rtol=0.01, atol=0.01):
         raise LeNetError(f"{path} holds the weights of another network than model.py's: the layers "
                          f"are the same, but not what is computed with them; {advice}")
-    return model.to(device).eval(), metadata
+    return model.to(utils.pick_device(device)).eval(), metadata
 
 
 def _class_names(metadata):
