@@ -207,13 +207,39 @@ def test_a_truncated_checkpoint_is_refused_wherever_it_was_cut(checkpoint, tmp_p
             checkpoints.load_checkpoint(tmp_path / "cut.pth")
 
 
+def test_a_flipped_byte_is_found_wherever_it_is(checkpoint, tmp_path):
+    """But for those that only fill up: such a file is loaded as it was."""
+    whole, good = checkpoint.read_bytes(), checkpoints.load_checkpoint(checkpoint)[0].state_dict()
+    rng, refused = random.Random(0), 0
+    for offset in [rng.randrange(len(whole)) for _ in range(100)]:
+        flipped = bytearray(whole)
+        flipped[offset] ^= 1 << rng.randrange(8)
+        (tmp_path / "flipped.pth").write_bytes(flipped)
+        try:
+            model, _ = checkpoints.load_checkpoint(tmp_path / "flipped.pth")
+            assert all(torch.equal(good[key], each) for key, each in model.state_dict().items())
+        except LeNetError as error:
+            refused += 1
+            assert "flipped.pth is not a checkpoint that can be loaded safely: it is damaged" in str(
+                error)
+    assert refused > 90
+
+
+def test_the_shipped_checkpoint_can_be_brought_back(tmp_path, monkeypatch):
+    monkeypatch.setattr(utils, "SHIPPED", tmp_path / "shipped.pth")
+    for _ in "missing", "damaged":
+        with pytest.raises(LeNetError, match="git checkout brings it back"):
+            checkpoints.load_checkpoint(utils.SHIPPED)
+        utils.SHIPPED.touch()
+
+
 def test_random_bytes_and_missing_files_are_refused(tmp_path):
     (tmp_path / "random.pth").write_bytes(random.Random(0).randbytes(10_000))
     with pytest.raises(LeNetError, match="is not a checkpoint"):
         checkpoints.load_checkpoint(tmp_path / "random.pth")
     with pytest.raises(LeNetError, match="no such checkpoint"):
         checkpoints.load_checkpoint(tmp_path / "missing.pth")
-    with pytest.raises(LeNetError, match="no such checkpoint"):
+    with pytest.raises(LeNetError, match="can't be read: "):  # a folder
         checkpoints.load_checkpoint(tmp_path)
 
 

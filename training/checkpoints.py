@@ -78,10 +78,12 @@ def save_file(path, content):
 def read_file(path):
     """Return what save_file wrote. Nothing in it is executed. Raises LeNetError if it is anything
     else."""
+    shipped = "; git checkout brings it back" if path == utils.SHIPPED else ""
     try:
         content = Path(path).read_bytes()
-    except (FileNotFoundError, IsADirectoryError) as error:
-        raise LeNetError(f"{path}: no such checkpoint; python train.py makes one") from error
+    except FileNotFoundError as error:
+        advice = shipped or "; python train.py makes one"
+        raise LeNetError(f"{path}: no such checkpoint{advice}") from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise LeNetError(f"{path} can't be read: {reason}") from error
@@ -91,10 +93,10 @@ def read_file(path):
         # anything that is no zip archive to a reader that runs code
         if content[:4] != b"PK\3\4":
             raise ValueError("not a zip archive")
-        names = zipfile.ZipFile(io.BytesIO(content)).namelist()
-        scripted = any(re.search(r"/code/|constants\.pkl$", name) for name in names)
-        if scripted:
-            raise ValueError("TorchScript")
+        archive = zipfile.ZipFile(io.BytesIO(content))
+        scripted = any(re.search(r"/code/|constants\.pkl$", name) for name in archive.namelist())
+        if scripted or archive.testzip():  # the checksums, which torch.load passes over
+            raise ValueError("TorchScript, or damaged")
         return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # the unpickler meets arbitrary bytes here and may raise anything
         if scripted or b"torch.nn.modules" in content:
@@ -102,7 +104,7 @@ def read_file(path):
                              "code when loaded; its owner can convert it: torch.save(torch.load("
                              "file, weights_only=False).state_dict(), file)") from error
         raise LeNetError(f"{path} is not a checkpoint that can be loaded safely: it is damaged, or "
-                         "train.py did not make it") from error
+                         f"train.py did not make it{shipped}") from error
 
 
 def save_checkpoint(path, weights, **metadata):
