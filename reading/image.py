@@ -59,7 +59,8 @@ def open_picture(source):
         raise PictureError("not enough memory to decode it; reduce the picture first") from None
     except Exception as error:  # Pillow's decoders raise whatever a broken file leads them to
         reason = " ".join(str(getattr(error, "strerror", None) or error).split())
-        raise PictureError(f"the picture is damaged: {reason or type(error).__name__}") from None
+        raise PictureError("can't be decoded (if other programs can, save it as PNG there): "
+                           f"{reason or type(error).__name__}") from None
 
 
 def load(image, from_file):

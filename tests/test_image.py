@@ -223,8 +223,17 @@ def test_other_arrays_are_refused(array):
 
 
 def test_a_heic_picture_says_what_it_takes():
-    with pytest.raises(picture.PictureError, match="pillow-heif|damaged"):
+    with pytest.raises(picture.PictureError, match="pillow-heif|decoded"):
         picture.open_picture(io.BytesIO(b"\0\0\0\x18ftypheic\0\0\0\0" + bytes(40)))
+
+
+def test_what_a_format_takes_is_told_and_the_picture_not_called_damaged(seven, monkeypatch):
+    file = io.BytesIO()
+    seven.save(file, "EPS")
+    monkeypatch.setattr("PIL.EpsImagePlugin.gs_binary", False)
+    with pytest.raises(picture.PictureError, match="can't be decoded .*Ghostscript") as error:
+        picture.open_picture(file)
+    assert "damaged" not in str(error.value)
 
 
 def test_frame_is_mnists():

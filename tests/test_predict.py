@@ -540,7 +540,7 @@ def test_a_contact_sheet(capsys, folder, tmp_path):
 
 
 def test_what_a_damaged_file_says_is_no_formula(tmp_path):
-    damaged = PictureError("the picture is damaged: broken PNG file (chunk b'$^$_')")
+    damaged = PictureError("can't be decoded: broken PNG file (chunk b'$^$_')")
     predict.publish(readings.plot([(None, damaged)]), tmp_path / "figure.png", show=False)
     assert (tmp_path / "figure.png").exists()
 
