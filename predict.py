@@ -267,7 +267,8 @@ def read_all(args, device):
     if args.csv:
         write_csv(args.csv, [output.COLUMNS, *rows])
     if shown and not (args.explain and status):
-        publish(readings.plot(shown, model, invert, args.explain), args.save, args.show)
+        figure = readings.plot(shown, model, invert, args.explain, [name for name, *_ in rows])
+        publish(figure, args.save, args.show)
         if len(rows) > len(shown):
             complain(f"the figure has room for the first {len(shown)} of {len(rows)} pictures")
         if args.explain and args.save == utils.ASSETS / "explain.png":

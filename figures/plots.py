@@ -247,8 +247,8 @@ def plot_readings(pictures, readings, titles, mains, looks=()):
         axes = grid[i // columns, 3 * (i % columns):][:3]
         axes[0].imshow(as_rgb(array), interpolation="nearest")
         if reading is None:  # two $ in what a damaged file says are no formula
-            axes[1].text(0, 0.5, "no reading:\n" + title.replace(": ", ":\n"), va="center",
-                         transform=axes[1].transAxes, fontsize=9, color=WRONG, parse_math=False)
+            axes[1].text(0, 0.5, title, va="center", transform=axes[1].transAxes, fontsize=9,
+                         color=WRONG, parse_math=False, in_layout=False)
             continue
         draw_reading(axes, array, reading, title, main, columns == 1)
         if columns == 1 or i // columns == rows - 1:
@@ -269,7 +269,7 @@ def draw_reading(axes, array, reading, title, main, alone):
     bars.axis("on")
     plot_bars(bars, main.probabilities)
     bars.tick_params(labelsize=9 if alone else 6)
-    bars.set_title(shorten(title, 25), fontsize=12 if alone else 9, color=INK)
+    bars.set_title(title, fontsize=12 if alone else 9, color=INK, parse_math=False)
     if alone:
         bars.set_ylabel("digit", fontsize=9)
         picture.set_title("picture, box: the digit", fontsize=10)

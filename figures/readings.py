@@ -1,5 +1,8 @@
 """Draw what was read in pictures, and the way of one digit through the network."""
 
+from itertools import zip_longest
+from textwrap import wrap
+
 import numpy as np
 import torch
 
@@ -14,11 +17,12 @@ from training.judge import read_views
 MOST = 60  # pictures in a figure
 
 
-def plot(pairs, model=None, invert=None, every_layer=False):
+def plot(pairs, model=None, invert=None, every_layer=False, names=()):
     """Return a Figure of pairs, each (PIL image or None, its Reading or PictureError).
 
-    One picture is looked at again, if there is a model, and the figure shows what the looks took
-    for ink; with every_layer, its way through the model instead.
+    Of several, each is called by its name, if names are given. One picture is looked at again, if
+    there is a model, and the figure shows what the looks took for ink; with every_layer, its way
+    through the model instead.
     """
     arrays = [None if image is None else to_array(image, 512) for image, _ in pairs]
     if every_layer:
@@ -29,7 +33,16 @@ def plot(pairs, model=None, invert=None, every_layer=False):
     if len(pairs) == 1 and readings[0] is not None and len(readings[0].digits) > 1:
         return plots.plot_number(*arrays, *readings, *titles, looks)
     mains = [None if reading is None else most_prominent(reading.digits) for reading in readings]
+    names = names[:len(pairs)] if len(pairs) > 1 else ()
+    titles = [caption(*each) for each in zip_longest(readings, titles, names)]
     return plots.plot_readings(arrays, readings, titles, mains, looks)
+
+
+def caption(reading, said, name=None):
+    """Return what a figure says of one picture in some lines: its name, if any, and what was
+    read, or, if reading is None, why nothing was."""
+    lines = ["no reading:", *wrap(said, 40)] if reading is None else [plots.shorten(said, 25)]
+    return "\n".join([plots.shorten(utils.one_line(name), 25), *lines] if name else lines)
 
 
 def find_looks(image, reading, model, invert):

@@ -539,6 +539,18 @@ def test_a_contact_sheet(capsys, folder, tmp_path):
     assert Image.open(tmp_path / "sheet.png").width > 900
 
 
+def test_a_contact_sheet_says_which_picture_is_which_and_has_even_columns(seven, model):
+    (reading,) = predict.predict_images([seven], model)
+    pairs = [(seven, reading), (None, PictureError("why: " + "words " * 30)), (seven, reading)]
+    figure = readings.plot(pairs, names=["a_$.png", "b_$.png", "c\n" + "x" * 40 + ".png", "more"])
+    figure.draw_without_rendering()
+    said = [text.get_text() for ax in figure.axes for text in (ax.title, *ax.texts)]
+    said = [text for text in said if text]
+    assert said[0].startswith("a_$.png\n7 (") and said[1].startswith("b_$.png\nno reading:\nwhy")
+    assert said[2].startswith("c\\nxxxxxxx ... xxxxxx.png\n7 (") and len(said) == 3
+    assert max(ax.get_position().width for ax in figure.axes) < 0.25
+
+
 def test_what_a_damaged_file_says_is_no_formula(tmp_path):
     damaged = PictureError("can't be decoded: broken PNG file (chunk b'$^$_')")
     predict.publish(readings.plot([(None, damaged)]), tmp_path / "figure.png", show=False)
