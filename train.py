@@ -187,7 +187,7 @@ def get_parser():
     one_of("--compare", nargs="+", type=Path, metavar="RUN",
            help="draw the curves of these runs, folders in runs/, into comparison.png")
     one_of("--dry-run", action="store_true",
-           help="one batch and one epoch, to see that all works; leaves no files")
+           help="one batch and one epoch, to see that all works; no files, no window")
     return parser
 
 
@@ -221,11 +221,10 @@ def check(args):
     args.pictures, args.runs = files.choose_folders(args.checkpoint, args.assets_dir)
     if args.checkpoint is None:
         args.checkpoint = choose_checkpoint()[0] if args.evaluate else utils.CHECKPOINT
-    if not args.dry_run:
-        if not args.evaluate and not args.compare:
-            files.check_name(args.checkpoint)
-        if not args.evaluate or args.assets_dir:  # a read-only install can still be evaluated
-            utils.check_folder(args.pictures, "--assets-dir", make=True)
+    if not args.evaluate and not args.compare:
+        files.check_name(args.checkpoint)
+    if not args.evaluate or args.assets_dir:  # a read-only install can still be evaluated
+        utils.check_folder(args.pictures, "--assets-dir", make=True)
     device = "cpu" if "deterministic" in given and args.device == "auto" else args.device
     return settings, utils.pick_device(device)
 
@@ -274,13 +273,15 @@ def work(args, settings, device, state, pictures):
     needed = args.dry_run or args.seeds > 1  # else not asked for: the disk may be read-only
     temporary = tempfile.TemporaryDirectory() if needed else contextlib.nullcontext("")
     with temporary as scratch, torch_threads(settings["threads"]):
-        if args.dry_run:
-            args.checkpoint, args.pictures = Path(scratch) / "LeNet5.pth", Path(scratch)
         if args.compare:
             report.compare(args.compare, args.pictures / "comparison.png")
         elif args.evaluate:
             runs.evaluate(args, device)
         else:
+            files.is_other(args.checkpoint, settings)  # or can't be replaced at all
+            if args.dry_run:
+                args.checkpoint, args.pictures = Path(scratch) / "LeNet5.pth", Path(scratch)
+                args.live = False  # its picture would be gone at the end
             with files.lock_folder(args.checkpoint.parent):
                 runs.train_seeds(training_process, args, settings, device, Path(scratch), state,
                                  pictures)

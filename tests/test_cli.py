@@ -101,7 +101,8 @@ def outcome(module, arguments, work):
                 lambda *args, name=name: called.append((name, args)),
             )
         # no folders with funny names
-        for check in ("utils.check_folder", "utils.check_file", "training.files.check_name"):
+        for check in ("utils.check_folder", "utils.check_file", "training.files.check_name",
+                      "training.files.is_other"):
             patch.setattr(check, lambda *args, **kwargs: None)
         patch.setattr("training.files.lock_folder", contextlib.nullcontext)
         patch.setattr("training.report.compare", lambda *args: called.append(("compare", args)))

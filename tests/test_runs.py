@@ -234,10 +234,11 @@ def test_a_run_to_last_pth_keeps_its_state_elsewhere(quick, tmp_path, capsys):
     )
 
 
+@pytest.mark.parametrize("dry", [[], ["--dry-run"]])
 @pytest.mark.parametrize("content", [b"not a network", b""])
-def test_what_is_no_network_is_not_replaced(quick, tmp_path, capsys, content):
+def test_what_is_no_network_is_not_replaced(quick, tmp_path, capsys, content, dry):
     (tmp_path / "net.pth").write_bytes(content)
-    assert train.main(arguments(tmp_path)) == 1
+    assert train.main(arguments(tmp_path, *dry)) == 1
     out, err = capsys.readouterr()
     assert (
         err.count("\n") == 1

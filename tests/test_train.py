@@ -367,8 +367,9 @@ def test_dry_run_leaves_no_trace(run):
                 if path.name != "__pycache__"}
 
     before = state()
-    process = run("train.py", "--dry-run")
+    process = run("train.py", "--dry-run", "--live")
     assert process.returncode == 0 and "test accuracy" in process.stdout and state() == before
+    assert process.stderr == ""
 
 
 @pytest.mark.parametrize("arguments, complaint", [
@@ -398,10 +399,14 @@ def test_dry_run_leaves_no_trace(run):
     (["--resume", "--evaluate"], "not allowed with argument"),
     (["--epoch", "3"], "unrecognized arguments: --epoch"),
 ])
-def test_refusals_are_one_line_with_status_2(capsys, arguments, complaint):
+@pytest.mark.parametrize("dry", [[], ["--dry-run"]])
+def test_refusals_are_one_line_with_status_2(capsys, arguments, complaint, dry):
+    """A dry run refuses what the real one would."""
     with pytest.raises(SystemExit) as exit:
-        train.main(arguments)
+        train.main([*arguments, *dry])
     out, err = capsys.readouterr()
+    if dry and {"--resume", "--evaluate"} & {*arguments}:
+        complaint = "not allowed with argument"
     assert exit.value.code == 2 and out == ""
     assert err.count("\n") == 1 and err.startswith("train.py: ") and complaint in err
 

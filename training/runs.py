@@ -63,7 +63,6 @@ def run(training_process, settings, data, device, checkpoint, state=None, on_epo
 
 def train_seeds(training_process, args, settings, device, scratch, state, pictures):
     """Train args.seeds networks and say how each did on the test set."""
-    files.is_other(args.checkpoint, settings)  # or can't be replaced at all
     data = load_data(args.data_dir, device, settings["limit"], **name_set(settings))
     settings["batch_size"] = min(settings["batch_size"], len(data[0][1]))
     utils.keep_freed_memory()
