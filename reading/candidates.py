@@ -211,6 +211,13 @@ def choose(candidates):
     return sorted(chosen)
 
 
+def leaves_digit(candidates, ours):
+    """Say whether what is left besides the segments ours is a digit, surely, and surely ink."""
+    taken, worth = set(ours), candidates.segments.worth
+    return any(taken.isdisjoint(group) and p.max() * worth[list(group)].min() > SURE
+               for group, p in zip(candidates.groups, candidates.probabilities))
+
+
 def find_clusters(groups, n_segments):
     """Return [(segments, [(group, its index)])]: the parts of a picture that share no group."""
     cluster = [({i}, []) for i in range(n_segments)]  # that each segment is in

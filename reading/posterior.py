@@ -16,7 +16,7 @@ import numpy as np
 TEMPERATURE = 0.08  # of a score: as much less makes a hypothesis less likely by a factor of e
 SAME = 0.3  # intersection over union of two boxes that hold one digit
 ENOUGH = 0.75  # share of the ink explained: a speck is left out of most pictures
-SUSPECT = 0.7  # how far digits are believed that are parts of one segment, or among signs
+SUSPECT = 0.7  # how far digits are believed that are suspect: see Reading
 MANY_DIGITS = 0.2  # what more digits cost a reading, as a share of the ink
 
 
@@ -43,7 +43,7 @@ class Reading(NamedTuple):
     score: float = 1.0  # see rate()
     worth: float = 1.0  # how far its digits are ink, 0..1: the mean of its segments' worth
     alone: float = 1.0  # the share of all looks, by weight, that see no more digits
-    suspect: bool = False  # are the digits parts of one segment, as of a letter, or among signs?
+    suspect: bool = False  # are its digits parts of one segment, among signs, or not all?
     looks: tuple = ()  # of Look, if it is asked for: of each of the likeliest texts the best one
 
 

@@ -18,7 +18,7 @@ import math
 import numpy as np
 
 from reading.binarize import SHARES, binarize
-from reading.candidates import choose, find_candidates
+from reading.candidates import choose, find_candidates, leaves_digit
 from reading.image import NoDigit, to_array
 from reading.lines import has_signs, order_lines
 from reading.posterior import (
@@ -255,7 +255,8 @@ def make_reading(hypothesis, candidates, chosen, ours):
     if max(high, wide) > CUT_OUT:
         worth = float(np.average(segments.worth[ours], weights=segments.mass[ours]))
     are_parts = len(np.unique(segments.origin[ours])) == 1 < len(chosen)
-    suspect = are_parts or has_signs(box, lines, hypothesis.mask)
+    suspect = (are_parts or leaves_digit(candidates, ours)
+               or has_signs(box, lines, hypothesis.mask))
     return Reading(digits, write(digits), 0.0, hypothesis.inverted,
                    suspect=suspect, score=rate(digits, candidates.ink), worth=worth)
 

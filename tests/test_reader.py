@@ -566,6 +566,20 @@ def test_a_decimal_point_is_never_left_out_without_a_word(model, some, radius, a
     assert reading.probability < output.SURE
 
 
+@pytest.mark.parametrize("size", [28, 32, 40, 48, 60])
+@pytest.mark.parametrize("raised", [False, True])
+def test_a_smaller_digit_is_never_left_out_without_a_word(model, some, size, raised):
+    """Beside another or raised: one that is plain by itself is read, or what is read is not sure."""
+    for large, small in [(2, 9), (5, 8), (6, 3), (7, 4)]:
+        ink, left = np.zeros((200, 260), dtype=np.float32), 40
+        for each in tight(pictures.enlarge(some[large], 100)), tight(pictures.enlarge(some[small], size)):
+            bottom = 80 if raised and left > 40 else 150
+            ink[bottom - len(each):bottom, left:left + each.shape[1]] = each
+            left += each.shape[1] + 20
+        reading, = predict.predict_images([pictures.to_image(1 - 0.9 * ink)], model)
+        assert len(reading.digits) == 2 or reading.probability < output.SURE
+
+
 def say(text, score, sure=0.96, apart=0.2):
     """Return a Reading of digits side by side, of which each is so sure."""
     digits = []
