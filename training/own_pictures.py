@@ -25,7 +25,7 @@ from utils import LeNetError
 Picture = namedtuple("Picture", "path digit view")
 Picture.__doc__ = """A picture to learn from: its path, its digit 0..9, its view, uint8 (28, 28)."""
 
-SEVERAL = "seems to show several digits: only the most prominent one is learnt"
+SEVERAL = "seems to show several digits: one is learnt, or some as one"
 IN_DOUBT = 0.9  # probability of a digit: less sure, the reader looks at a picture more often
 
 
