@@ -284,7 +284,8 @@ def plot_number(array, reading, title, looks=(), most=60):
     digits = reading.digits[:most]
     columns = min(12, len(digits))
     rows = -(-len(digits) // columns)
-    high = min(4.6, max(2.5, 9 * array.shape[0] / array.shape[1]))  # inches; all fits a screen
+    most_high = max(4.6, len(reading.digits) / 14)  # inches; few digits fit a screen
+    high = min(most_high, max(2.5, 9 * array.shape[0] / array.shape[1]))
     figure, upper = make_figure(9, high + 0.95 * rows + 0.9, looks)
     upper, lower = upper.subfigures(2, 1, height_ratios=[high + 0.4, 0.95 * rows + 0.5])
     ax = upper.subplots()

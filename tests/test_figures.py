@@ -136,6 +136,8 @@ def test_doubtful_digits_are_marked():
         np.ones((600, 200, 1)), Reading(digits * 20, "12" * 20, 0.1, True), "?"
     )
     assert tall.get_size_inches()[1] < 10
+    full = plots.plot_number(np.ones((600, 400, 1)), Reading(digits * 70, "12" * 70, 0.1, True), "?")
+    assert full.get_size_inches()[1] > tall.get_size_inches()[1] + 5  # else labels hide digits
 
 
 def test_what_is_watched_is_a_run_of_the_default_recipe(few, tmp_path):
