@@ -10,7 +10,7 @@ from reading.candidates import fainter_ink, short_lines
 from reading.posterior import find_terms
 
 PAPER, NOT_COUNTED, FAINT, LEFT_OUT, WORTH_LESS, EXPLAINED = range(6)  # what a pixel may be
-MANY = 4  # digits: of more, the share of each takes too much room
+MOST_NAMED = 4  # digits: of more, the share of each takes too much room
 LONG = 20  # characters: of a longer text the title gives the lines that differ
 
 
@@ -30,7 +30,7 @@ def account(look, likeliest):
     terms = find_terms(reading)
     masses = [(str(digit.digit), digit.mass) for digit in reading.digits]
     total = sum(mass for _, mass in masses)
-    if len(masses) > MANY:
+    if len(masses) > MOST_NAMED:
         masses = [(f"{len(masses)} digits", total)]
     share = 100 * (1 - terms["ink not explained"]) / total
     explained = ", ".join(f"{share * mass:.0f} % by {name}" for name, mass in masses)

@@ -10,7 +10,7 @@ import contextlib
 import itertools
 import re
 
-from reading.binarize import SMALL
+from reading.binarize import THUMBNAIL
 from reading.image import PictureError, open_picture
 from reading.output import unread
 from reading.reader import ask, find_digits
@@ -49,7 +49,7 @@ def begin(source, invert):
         with memory_errors():
             image = open_picture(source)
             reader = find_digits(image, invert)
-            is_small = max(image.size) <= SMALL  # others would take much memory while they wait
+            is_small = max(image.size) <= THUMBNAIL  # others would take much memory while they wait
             return image, reader, next(reader) if is_small else []
     except PictureError as error:
         return image, error, []

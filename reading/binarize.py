@@ -23,7 +23,7 @@ PURE_NOISE = 3.5  # standard deviations: noise by itself reaches as far, at a pi
 FULL = 100  # pixels: if the 0.1 % strongest are no ink, as many may be
 MIN_CONTRAST = 0.04  # of the strongest ink, 0..1: below is the noise of blank paper
 SPAN = 0.75  # of the picture: as long, a thin run is a ruled line whatever the digits' size
-SMALL = 64  # pixels: a picture as small may be full of strokes
+THUMBNAIL = 64  # pixels: a picture as small may be full of strokes
 SHARES = 0.5, 0.25, 1.0  # of the picture's short side: how large the paper around a pixel is
 THRESHOLDS = {"half of full ink or more": 0.5, "a third or more": 0.3, "faint ink too": 0.2}
 
@@ -45,7 +45,7 @@ def binarize(array, invert=None, shares=SHARES, length=None):
     that of the shortest ruled line. invert: as in find_ink().
     """
     length = length or max(10, int(0.4 * min(array.shape[:2])))
-    noise = 0.0 if max(array.shape[:2]) <= SMALL else grain(array)
+    noise = 0.0 if max(array.shape[:2]) <= THUMBNAIL else grain(array)
     least = max(MIN_CONTRAST, PURE_NOISE * noise)
     found = []
     for share in shares:

@@ -24,11 +24,11 @@ MANY_WAYS = 4000  # of what may be left of a cluster of segments: more are a thi
 SMALLEST = 6  # pixels: no digit that is smaller can be read
 
 SKIP = 3.0  # nats, what it costs to leave out a segment as heavy as the others
-SURE = 0.9  # probability of a digit: one that is as sure is not cut
+PLAIN = 0.9  # probability: as sure a digit is not cut, and not left out without a word
 TWO = 1.5  # nats, what it costs to join what is two digits, most likely
-LEAST, BLOT = 0.55, 6.0  # of a digit's height: what is smaller is a blot; nats for all of it
+BLOT_SIZE, BLOT = 0.55, 6.0  # of a digit's height: what is smaller is a blot; nats for all of it
 EACH = 0.4  # nats, what a digit costs beyond the network's doubt, so that fewer are better
-FAINT = 0.6  # what fainter ink counts
+FAINTER = 0.6  # what a pixel of fainter ink counts
 COVERED = 0.3  # of what is as large as a digit: if as little is ink, the rest is fainter ink
 
 Candidates = namedtuple("Candidates", "groups boxes views probabilities segments ink")
@@ -50,11 +50,11 @@ def find_candidates(hypothesis):
     if segments is None:
         return None
     ink = segments.ink + np.count_nonzero(short_lines(hypothesis, segments.height))
-    ink += FAINT * np.count_nonzero(fainter_ink(hypothesis, segments.height))
+    ink += FAINTER * np.count_nonzero(fainter_ink(hypothesis, segments.height))
     wide = find_wide(segments)
     whole = [view_group(hypothesis, segments, (i,), segments.box[i]) for i in wide.tolist()]
     judged = (yield whole) if whole else np.ones((0, 10))
-    segments = cut(segments, hypothesis, wide[judged.max(axis=1) < SURE])
+    segments = cut(segments, hypothesis, wide[judged.max(axis=1) < PLAIN])
     known = {tuple(np.flatnonzero(segments.origin == i).tolist()): each
              for i, *each in zip(wide, whole, judged)}
     origin, parts = segments.origin.tolist(), np.bincount(segments.origin).tolist()
@@ -183,11 +183,11 @@ def find_costs(candidates):
     origin, sure = segments.origin.tolist(), {}
     for group, box, probability in zip(candidates.groups, candidates.boxes.tolist(), p):
         first = origin[group[0]]
-        if probability > SURE and group == tuple(np.flatnonzero(segments.origin == first)):
+        if probability > PLAIN and group == tuple(np.flatnonzero(segments.origin == first)):
             sure[first] = box
     worth = np.minimum(segments.worth / weighted_median(segments.worth, segments.mass), 1)
     each, genuine = worth.tolist(), segments.genuine.tolist()
-    blot = BLOT * np.maximum(LEAST - sizes(candidates.boxes).max(axis=1) / segments.height, 0)
+    blot = BLOT * np.maximum(BLOT_SIZE - sizes(candidates.boxes).max(axis=1) / segments.height, 0)
     costs = EACH - np.log(p) + blot + [
         1 - max(each[i] for i in group) * min(genuine[i] for i in group)
         + joint_cost(group, sure, origin) for group in candidates.groups]
@@ -214,7 +214,7 @@ def choose(candidates):
 def leaves_digit(candidates, ours):
     """Say whether what is left besides the segments ours is a digit, surely, and surely ink."""
     taken, worth = set(ours), candidates.segments.worth
-    return any(taken.isdisjoint(group) and p.max() * worth[list(group)].min() > SURE
+    return any(taken.isdisjoint(group) and p.max() * worth[list(group)].min() > PLAIN
                for group, p in zip(candidates.groups, candidates.probabilities))
 
 

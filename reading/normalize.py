@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 REACH = 0.06  # of the digit's size: fainter ink as near as this is the digit's too
-FAINT = 0.2  # of full ink: anything below is paper
+TRACE = 0.2  # of full ink: anything below is paper
 PEN = 2.4  # the least stroke width in the 20 pixels of a digit; MNIST's pens draw about 2 to 4
 
 
@@ -29,7 +29,7 @@ def normalize_digit(ink, mask):
     mask, ink = (cv2.copyMakeBorder(array[window], *[margin] * 4, cv2.BORDER_CONSTANT)
                  for array in (mask.view(np.uint8), ink))
     soft = cv2.copyTo(np.minimum(ink, 1), dilate(mask, reach))
-    soft *= soft >= FAINT
+    soft *= soft >= TRACE
     fitted = fit((255 * dilate(soft, grow)).astype(np.uint8))
     height, width = fitted.shape
     mass = cv2.moments(fitted)

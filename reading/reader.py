@@ -39,7 +39,7 @@ BEYOND_DOUBT = 0.01  # when those that say one text are as unlikely to be wrong 
 GOOD = 0.75  # of a score: then large digits are not looked at closer, nor turned
 AS_GOOD = 0.05  # of a score: of two readings that differ by less neither is better
 POOR = 0.5  # of a score: then what is lighter than the paper, or darker, may be the ink instead
-LEAST = 0.2  # of a score and its worth: digits in noise and empty pages explain hardly any ink
+LEAST_SCORE = 0.2  # times its worth: digits in noise and empty pages explain hardly any ink
 
 
 def ask(reader, judge, judged=None):
@@ -67,7 +67,7 @@ def find_digits(image, invert=None):
     invert: True if ink is darker than its paper, False if lighter, None to find out.
     """
     best = yield from find_best(image, invert)
-    if best is None or best.score * best.worth < LEAST:
+    if best is None or best.score * best.worth < LEAST_SCORE:
         blank = next(binarize(to_array(image, COARSE), invert), None) is None
         why = "the picture is blank, or noise" if blank else "nothing in it looks like a digit"
         raise NoDigit(f"no digit found: {why}")

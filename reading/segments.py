@@ -14,7 +14,7 @@ import numpy as np
 from reading.forms import are_teeth, breadth, may_be_writing
 from reading.normalize import stroke_width
 
-MANY = 400  # segments: more are noise, or print
+MOST_SEGMENTS = 400  # segments: more are noise, or print
 WIDE = 0.6  # of its height: a segment as wide may be two digits that touch,
 ALONE = 0.8  # or this, if no other segment has a digit's height
 ASIDE = 0.02  # of a pixel of ink, what a step aside costs a cut: it is straight where there is none
@@ -55,7 +55,7 @@ def find_segments(hypothesis):
     long = np.flatnonzero((size > 4 * narrow) & ~keep & (narrow > 0.5 * height))
     bars = sum(mass[i] for i in long if breadth(label == i + 1) > 0.5 * height)
     keep &= (mass > 0.02 * weighted_median(mass, weight)) & ((size >= 5) | (mass >= 8))
-    if not keep.any() or keep.sum() > MANY:
+    if not keep.any() or keep.sum() > MOST_SEGMENTS:
         return None
     kept = np.flatnonzero(keep)[np.argsort(box[keep, 0], kind="stable")]
     renumber = np.zeros(n + 1, dtype=np.uint16)

@@ -54,6 +54,14 @@ def test_no_way_leads_back(room):
     assert room not in reachable(room)
 
 
+@pytest.mark.parametrize("folder", ["training", "reading"])
+def test_a_constant_s_name_means_one_thing_in_its_folder(folder):
+    names = [node.id for room in ROOMS if room.startswith(folder)
+             for node in ast.walk(tree(room))
+             if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and node.id.isupper()]
+    assert sorted(names) == sorted(set(names))
+
+
 def test_who_stays_apart():
     """The scripts don't know each other, no folder knows a script, and pictures no network."""
     for room in ROOMS:

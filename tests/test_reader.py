@@ -381,7 +381,7 @@ def test_only_what_the_network_is_not_sure_of_is_cut(probability):
     assert sorted(asked) == sorted(view.tobytes() for view in found.views)
     assert len(found.probabilities) == len(found.groups)
     whole = tuple(range(len(found.segments.origin)))
-    assert whole in found.groups and (len(whole) > 1) == (probability < candidates.SURE)
+    assert whole in found.groups and (len(whole) > 1) == (probability < candidates.PLAIN)
 
 
 def place(page, ink, left, top):
