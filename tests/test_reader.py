@@ -159,7 +159,8 @@ def test_lines_do_not_depend_on_the_order_of_pieces(slope):
         ]
 
 
-@pytest.mark.parametrize("number", [(2, 3, 5), (4, 7, 2, 5, 3), (3, 4, 2, 7, 5, 4, 2)])
+@pytest.mark.parametrize("number", [
+    (2, 3, 5), (0, 1, 8), (1, 8, 0), (4, 7, 2, 5, 3), (3, 4, 2, 7, 5, 4, 2)])
 @pytest.mark.parametrize("quarters", [1, 3])
 def test_a_number_stored_sideways_is_read(model, some, number, quarters):
     page = side_by_side([some[i] for i in number])
