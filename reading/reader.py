@@ -85,7 +85,7 @@ def find_best(image, invert=None):
 
     full = min(max(image.size), FINE)
     best = yield from read_upright(see, full, invert)
-    if best is not None and best.score < GOOD:
+    if best is not None and len(best.digits) > 1 and best.score < GOOD:
         best = yield from read_sideways(see, full, invert, best)
     if invert is None and (best is None or best.score < POOR):
         # what seemed to be ink may be the table round a sheet
