@@ -43,7 +43,7 @@ class Reading(NamedTuple):
     score: float = 1.0  # see rate()
     worth: float = 1.0  # how far its digits are ink, 0..1: the mean of its segments' worth
     alone: float = 1.0  # the share of all looks, by weight, that see no more digits
-    suspect: bool = False  # are its digits parts of one segment, among signs, or not all?
+    suspect: bool = False  # are they parts of one segment, among signs, or is one left out?
     looks: tuple = ()  # of Look, if it is asked for: of each of the likeliest texts the best one
 
 
