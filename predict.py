@@ -172,7 +172,7 @@ def check(args, parser):
 def main(argv=None):
     """Run the command line argv; return the exit status."""
     parser = get_parser()
-    args = parser.parse_args(argv)
+    args = arguments.parse(parser, sys.argv[1:] if argv is None else argv)
     try:
         mode, device = check(args, parser)
     except (ValueError, LeNetError) as error:
@@ -213,7 +213,8 @@ def read_random(args, device):
     seed = torch.seed() % 2**32 if args.seed is None else args.seed
     path = args.save or utils.ASSETS / "multi_predict.png"
     wrong = multi_predict(args.multi, seed, None, path, args.show, args.checkpoint, device)
-    print(f"{args.multi} test digits, {wrong} misread (--seed {seed}): {one_line(path)}")
+    digits = "1 test digit" if args.multi == 1 else f"{args.multi} test digits"
+    print(f"{digits}, {wrong} misread (--seed {seed}): {one_line(path)}")
     return 0
 
 

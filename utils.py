@@ -198,6 +198,8 @@ def write_atomically(path, write):
     target = Path(os.path.realpath(path))
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
+        if target.exists() and not target.is_file():
+            raise OSError("it is no file")
         with open(temporary, "wb") as file:
             write(file)
             file.flush()

@@ -14,8 +14,7 @@ MOST = 1000  # of --multi's digits: a figure holds no more
 
 def add_to(parser, number):
     """Add predict.py's arguments to an ArgumentParser; number: utils.number."""
-    group = parser.add_argument_group("what to do")
-    add = group.add_mutually_exclusive_group().add_argument
+    add = parser.add_argument_group("what to do").add_argument
     add("images", nargs="*", default=[], metavar="IMAGE",
         help="read pictures, folders, or - (one on standard input); or one .csv table")
     add("--draw", action="store_true", help="open a window to draw in")
@@ -41,6 +40,16 @@ def add_to(parser, number):
         help="keep the pictures as that digit in data/mine, for train.py --mine")
 
 
+def parse(parser, argv):
+    """Return argv parsed. Pictures may stand among options; all after -- are pictures."""
+    end = argv.index("--") if "--" in argv else len(argv)
+    args, more = parser.parse_known_args(argv[:end])
+    if unknown := [word for word in more if word.startswith("-") and word != "-"]:
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    args.images = args.images + more + argv[end + 1:]
+    return args
+
+
 def check(args, parser):
     """Return the mode, a key of TAKES; raise ValueError for what makes no sense together."""
     mode = find_mode(args)
@@ -50,8 +59,9 @@ def check(args, parser):
     for name, value in vars(args).items():
         allowed = TAKES[mode] | {mode, "checkpoint", "device"}
         if name not in allowed and value != parser.get_default(name):
-            raise ValueError(f"argument --{name}: has no meaning without --multi"
-                             if mode == "images" else f"{who} takes no --{name}")
+            option = "IMAGE" if name == "images" else f"--{name}"
+            raise ValueError(f"argument {option}: has no meaning without --multi"
+                             if mode == "images" else f"{who} takes no {option}")
     if mode == "table" and (len(args.images) > 1 or args.csv is None):
         raise ValueError("a .csv table is read by itself, and its digits go to another: --csv FILE")
     if args.images.count("-") > 1:

@@ -4,6 +4,7 @@ based)."""
 import contextlib
 import io
 import math
+from argparse import ArgumentParser
 
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
@@ -11,6 +12,7 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from training import data
 import predict
 import train
+from reading import arguments as read_arguments
 from training import runs
 from training.recipes import RECIPES
 
@@ -114,7 +116,8 @@ def outcome(module, arguments, work):
     assert (len(called), status, err.getvalue().count("\n")) in ((1, None, 0), (1, 0, 0), (0, 2, 1))
     if not called:
         return None, None, None
-    return *called[0], module.get_parser().parse_args(arguments)
+    parse = ArgumentParser.parse_args if module is train else read_arguments.parse
+    return *called[0], parse(module.get_parser(), arguments)
 
 
 def of(strategy):
@@ -192,3 +195,25 @@ def test_predict(arguments):
         )
     if name is not None:
         assert asked.device in ("auto", str(called[-1]))
+
+
+OPTIONS = [["--json"], ["--csv", "t.csv"], ["--invert", "yes"], ["--device", "cpu"], ["--show"]]
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(
+    st.lists(st.sampled_from(OPTIONS), unique_by=tuple),
+    st.lists(st.sampled_from(["a.png", "-", "b c.jpg", "folder"])),
+    st.lists(st.sampled_from(["-a.png", "--json", "a.png"])),
+    st.randoms(use_true_random=False),
+)
+def test_pictures_may_stand_among_options_and_anything_after_two_dashes_is_one(
+    options, pictures, dashed, random
+):
+    order = ["option"] * len(options) + ["picture"] * len(pictures)
+    random.shuffle(order)
+    left = {"option": iter(options), "picture": iter([[picture] for picture in pictures])}
+    words = [word for kind in order for word in next(left[kind])]
+    together = read_arguments.parse(predict.get_parser(), [*words, "--", *dashed])
+    apart = predict.get_parser().parse_args([word for option in options for word in option])
+    assert vars(together) == vars(apart) | {"images": pictures + dashed}

@@ -5,6 +5,7 @@ import csv
 import io
 import itertools
 import json
+import os
 import shutil
 
 import nothing
@@ -240,6 +241,16 @@ def test_a_wrong_call_in_python_is_a_valueerror_of_one_line(call, complaint):
     with pytest.raises(ValueError, match=complaint) as error:
         call()
     assert "\n" not in str(error.value)
+
+
+def test_nothing_but_a_file_is_replaced(seven, model, tmp_path):
+    pipe, folder = tmp_path / "pipe.png", tmp_path / "folder.png"
+    os.mkfifo(pipe)
+    folder.mkdir()
+    for path in (pipe, folder):
+        with pytest.raises(utils.LeNetError, match="could not be written .it is no file."):
+            predict.single_predict(seven, model=model, save=path)
+    assert pipe.is_fifo() and sorted(tmp_path.iterdir()) == [folder, pipe]
 
 
 def test_a_batch_reads_like_one_by_one(model, seven):
@@ -620,7 +631,9 @@ def test_explain_writes_a_figure_and_keeps_stdout_for_machines(
         (["--multi", "--explain"], "--multi: takes no --explain"),
         (["--multi", "3", "--single"], "takes no --single"),
         (["--multi", "0"], "--multi: must be in 1 .. 1000"),
-        (["--multi", "5", "x.png"], "not allowed with argument --multi"),
+        (["--multi", "5", "x.png"], "--multi: takes no IMAGE"),
+        (["--multi", "5", "--", "x.png"], "--multi: takes no IMAGE"),
+        (["x.png", "--json", "--bogus", "y.png"], "unrecognized arguments: --bogus"),
         (["x.png", "--seed", "1"], "no meaning without --multi"),
         (["--multi", "--seed", "-1"], "--seed: must be in"),
         (["x.csv", "--json", "--csv", "y.csv"], "table takes no --json"),
