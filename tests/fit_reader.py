@@ -2,6 +2,7 @@
 
     python tests/fit_reader.py FOLDER ...    each with labels.csv: file, label, hand (the writer)
     python tests/fit_reader.py FOLDER ... --save reliability.png
+    python tests/fit_reader.py FOLDER ... --checkpoint FILE    with another network
 
 A picture without a label (or a column of labels) shows no digit. Every weight is tried at the
 values below, the others as they are, by the log loss of the printed probability; the best value is
@@ -91,9 +92,9 @@ def put(setting):
         setattr(module, name, value)
 
 
-def read_all(folders, settings):
-    """Return (rows, writers, p, right): p, right, float and bool (settings, pictures)."""
-    model = predict.load_model(None, None, "cpu")
+def read_all(folders, settings, checkpoint=None):
+    """Return (rows, p, right): p, right, float and bool (settings, pictures)."""
+    model = predict.load_model(None, checkpoint, "cpu")
     forget = remember()
     rows, p, right = list(pictures(folders)), [], []
     for path, label, _, _ in rows:
@@ -167,12 +168,12 @@ def plot_reliability(rows, p, right):
     return figure
 
 
-def main(folders, save=None):
+def main(folders, save=None, checkpoint=None):
     """Print what each weight's values are worth on the pictures in folders; draw save, if given."""
     today = {key: getattr(*key) for key in WEIGHTS}
     settings = [today] + [today | {key: value} for key, values in WEIGHTS.items()
                           for value in values if value != today[key]]
-    rows, p, right = read_all(folders, settings)
+    rows, p, right = read_all(folders, settings, checkpoint)
     writers = sorted({row[3] for row in rows})
     fold = np.array([writers.index(row[3]) % FOLDS for row in rows])
     report("as they are", rows, p[0], right[0])
@@ -195,4 +196,5 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folders", nargs="+", metavar="FOLDER", help="pictures and labels.csv")
     parser.add_argument("--save", metavar="FILE", help="a figure: how sure is right how often")
+    parser.add_argument("--checkpoint", metavar="FILE", help="the network (predict.py's)")
     main(**vars(parser.parse_args()))
