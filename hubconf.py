@@ -1,6 +1,6 @@
 """Let torch.hub load the network: torch.hub.load(PATH_OR_REPOSITORY, "lenet5", source="local")."""
 
-dependencies = ["torch", "numpy", "filelock"]
+dependencies = ["torch", "numpy"]
 
 
 def lenet5(pretrained=True, device="cpu"):

@@ -27,8 +27,8 @@ class LeNet5(nn.Module):
 
     Where this differs from the paper, and why:
     - C3 sees all six maps of S2. The 1998 table of connections (60 of 96) was there to save
-      multiplications and to break symmetry; random initialisation does the latter, and today's
-      convolutions make the former slower.
+      multiplications and to break symmetry. Random weights at the start break it, too, and with
+      today's convolutions fewer connections are slower.
     - S2 and S4 are plain averages. The paper adds a trainable gain and bias per map and a sigmoid;
       the convolution that follows can express gain and bias itself.
     - tanh(x) in place of 1.7159 tanh(2x/3): the scaling suits targets of +-1, which the next point

@@ -95,7 +95,7 @@ def subtract_paper(array, share):
     reach = max(3, int(share * min(size))) | 1
     paper = cv2.medianBlur((255 * small + 0.5).astype(np.uint8), reach)
     paper = to_unit(paper).reshape(small.shape)
-    darkest, lightest = (edge(paper, np.ones((3, 3), np.uint8)).reshape(small.shape)
+    darkest, lightest = (edge(paper, None).reshape(small.shape)
                          for edge in (cv2.erode, cv2.dilate))
     brightness = lightest.mean(axis=2)
     light = np.minimum(brightness / max(quantile(brightness, 0.9), 1e-6), 1)

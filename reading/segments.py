@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from reading.forms import are_teeth, breadth, may_be_writing
-from reading.normalize import stroke_width
+from reading.normalize import dilate, stroke_width
 
 MOST_SEGMENTS = 400  # segments: more are noise, or print
 WIDE = 0.6  # of its height: a segment as wide may be two digits that touch,
@@ -21,7 +21,6 @@ ASIDE = 0.02  # of a pixel of ink, what a step aside costs a cut: it is straight
 CUT_OUT = 160  # pixels: a picture as small was cut out round its digit, and is soft if enlarged
 FADING = 0.3, 0.7  # ink two pixels beyond the rim, of that at it: less is a stroke, more a smudge
 LEANING = 0.1, 0.4  # share of a rim at an edge of the paper: less is a stroke, more the edge itself
-SQUARE = np.ones((3, 3), np.uint8)
 
 Segments = namedtuple("Segments", "label box mass worth genuine origin height ink")
 Segments.__doc__ = """Segments of ink, from left to right.
@@ -61,7 +60,7 @@ def find_segments(hypothesis):
     renumber = np.zeros(n + 1, dtype=np.uint16)
     renumber[kept + 1] = np.arange(1, len(kept) + 1)
     label, mass, counts = renumber[label], mass[kept], counts[kept]
-    rim = label * (cv2.erode(label, SQUARE) == 0)
+    rim = label * (cv2.erode(label, None) == 0)
     genuine = find_genuine(hypothesis, rim, len(kept))
     worth = counts * genuine * find_sharp(label, soft, rim, len(kept))
     # what leans on the paper's edge counts by half: it may be a stroke too broad for the paper
@@ -112,8 +111,8 @@ def find_sharp(label, soft, rim, n):
     """
     if max(soft.shape) <= CUT_OUT:
         return np.ones(n)
-    near = cv2.dilate(label, SQUARE)
-    beyond = cv2.dilate(near, SQUARE, iterations=2) * (near == 0)
+    near = dilate(label, 1)
+    beyond = dilate(near, 2) * (near == 0)
     fading = average(soft, beyond, n) / np.maximum(average(soft, rim, n), 1e-6)
     return fall(fading, *FADING)
 

@@ -1,8 +1,8 @@
 """Augmentation: distortions of training images.
 
-Each function takes float images (N, 1, 32, 32), 0 paper .. 1 ink, on any device, and a CPU
-generator, so that the same seed distorts alike on every device. What comes in from outside the
-picture is 0: paper.
+Images are float (N, 1, 32, 32), 0 paper .. 1 ink, on any device; a generator is a CPU generator, so
+that the same seed distorts alike on every device. What comes in from outside the picture is 0:
+paper.
 """
 
 import functools
@@ -16,6 +16,9 @@ def uniform(n, limit, generator):
     return torch.empty(n).uniform_(-limit, limit, generator=generator)
 
 
+CENTRES = torch.arange(-31, 32, 2) / 32  # of 32 pixels, in halves of the side from the middle
+
+
 @functools.cache
 def warp_basis():
     """Return what every warp is a sum of: x, y, 1 and 36 bumps, float (39, 1024).
@@ -23,8 +26,7 @@ def warp_basis():
     x and y are those of the 1024 pixels' centres, in halves of the side from the middle; the bumps
     are bicubic, one around each knot of a 6x6 grid.
     """
-    centres = torch.arange(-31, 32, 2) / 32
-    y, x = torch.meshgrid(centres, centres, indexing="ij")
+    y, x = torch.meshgrid(CENTRES, CENTRES, indexing="ij")
     bump = F.interpolate(torch.eye(6)[None, None], size=(32, 6), mode="bicubic",
                          align_corners=True)[0, 0]  # (32, 6)
     return torch.cat([torch.stack([x, y, torch.ones(32, 32)]).flatten(1),
@@ -79,7 +81,7 @@ def random_affine(n, generator, rotation=True):
 
 
 def random_elastic(n, generator):
-    """Return the coefficients (N, 2, 36) of n smooth random displacements (after Simard et al.
+    """Return the coefficients (n, 2, 36) of n smooth random displacements (after Simard et al.
     2003, section 2).
 
     At the 6x6 knots they are normal with standard deviation 0.4 pixels; in between, interpolated.

@@ -233,7 +233,7 @@ def linear(layer, x):
 
 
 def im2col_logits(model, x, dtype=torch.float32):
-    """Return the logits, (N, 10) of the given dtype, of a LeNet5 for inputs x, on a CPU.
+    """Return the logits, (N, n_classes) of the given dtype, of a LeNet5 for inputs x, on a CPU.
 
     dtype: torch.float32 or torch.bfloat16, that of the products' factors and their gradients.
     """

@@ -13,7 +13,7 @@ import math
 
 import torch
 
-from training.augment import affine, thicken, uniform, warp
+from training.augment import CENTRES, affine, thicken, uniform, warp
 from training.styles import between, extent, line, normalize_digits, pen
 
 # Halves that are no digit themselves: not the right half of a 4 (a 1), nor the upper half of an 8
@@ -34,17 +34,13 @@ def half(images, side, generator):
     """Return images with only one side, about half, of their ink: cut along a slanted line."""
     n = len(images)
     left, top, right, bottom = extent(images)
-    a = uniform(n, 0.15, generator)
-    at = between(n, 0.3, 0.5, generator)  # this share is left
-    at = at if side in ("left", "top") else 1 - at
-    c = (torch.arange(32) + 0.5) / 16 - 1
-    x, y = c[None, None, :], c[None, :, None]
-    if side in ("left", "right"):
-        cut = left + at * (right - left)
-        away = x - a[:, None, None] * y - cut[:, None, None]
-    else:
-        cut = top + at * (bottom - top)
-        away = y - a[:, None, None] * x - cut[:, None, None]
+    slant = uniform(n, 0.15, generator)[:, None, None]
+    share = between(n, 0.3, 0.5, generator)  # that is left
+    share = share if side in ("left", "top") else 1 - share
+    x, y = CENTRES, CENTRES[:, None]
+    low, high, along, across = ((left, right, x, y) if side in ("left", "right") else
+                                (top, bottom, y, x))
+    away = along - slant * across - (low + share * (high - low))[:, None, None]
     keep = (away < 0) if side in ("left", "top") else (away > 0)
     return images * keep[:, None]
 

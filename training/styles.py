@@ -11,7 +11,7 @@ import math
 
 import torch
 
-from training.augment import affine, uniform, warp
+from training.augment import CENTRES, affine, uniform, warp
 
 SIDE = 20 / 28  # of a picture's side: what a normalized digit's longer side takes
 
@@ -68,8 +68,7 @@ def pen(points, width):
     points: (N, M, 2), x and y in halves of the side from the middle, close to one another along the
     strokes; those that are nan are not drawn. width: (N,), in pixels.
     """
-    centres = torch.arange(-31, 32, 2) / 32
-    y, x = torch.meshgrid(centres, centres, indexing="ij")
+    y, x = torch.meshgrid(CENTRES, CENTRES, indexing="ij")
     pixels = torch.stack([x, y], 2).view(1, -1, 2)
     away = torch.cat([torch.cdist(pixels.expand(len(part), -1, -1), part.nan_to_num(9.0)).amin(2)
                       for part in points.split(50)])  # all at once would take gigabytes
@@ -95,10 +94,9 @@ def ink_of_row(images, share, thickness=0.06):
     down the ink, and y there."""
     _, top, _, bottom = extent(images)
     y = top + share * (bottom - top)
-    rows = (torch.arange(32) + 0.5) / 16 - 1
-    near = (rows - y[:, None]).abs() < thickness
+    near = (CENTRES - y[:, None]).abs() < thickness
     band = images[:, 0] * near[:, :, None]
-    x = (band.sum(1) @ rows) / band.sum((1, 2)).clamp(min=1e-6)
+    x = (band.sum(1) @ CENTRES) / band.sum((1, 2)).clamp(min=1e-6)
     return torch.stack([x, y], 1)
 
 
@@ -156,8 +154,7 @@ def barred(sevens, generator):
     start = torch.stack([left + width / 32, top + width / 32], 1)
     is_left = torch.arange(32)[None, None, :] < ((left + 1) * 16 + 3)[:, None, None]
     roof = sevens[:, 0, :, :] * is_left
-    rows = (torch.arange(32) + 0.5) / 16 - 1
-    start[:, 1] = (roof.sum(2) @ rows) / roof.sum((1, 2)).clamp(min=1e-6)
+    start[:, 1] = (roof.sum(2) @ CENTRES) / roof.sum((1, 2)).clamp(min=1e-6)
     drop = height * between(n, 0.12, 0.3, generator)
     serif = line(start, start + torch.stack([drop * uniform(n, 0.35, generator), drop], 1))
     kind = torch.rand(n, generator=generator)
