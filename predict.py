@@ -19,6 +19,8 @@ import importlib.util
 import os
 import signal
 import sys
+from numbers import Integral
+from pathlib import Path
 
 if __name__ == "__main__":
     if importlib.util.find_spec("torch") is None:
@@ -95,8 +97,10 @@ def single_predict(img_path, invert=None, model=None, save=None, show=False,
     Its figure is written to save, if given, shown in a window or notebook, if show, and returned,
     (digit, Figure), if return_figure; with explain, it shows every layer of the network. invert:
     True if the ink is darker than the paper, False if lighter, None to find out. Raises
-    PictureError, in one line, if there is no picture or no digit in it.
+    PictureError, in one line, if there is no picture or no digit in it, ValueError if save is it.
     """
+    if save and isinstance(img_path, (str, os.PathLike)) and would_read(str(img_path), Path(save)):
+        raise ValueError(f"save: {save} is the picture to read; choose another name")
     model = load_model(model, checkpoint, device)
     image, reading = read_one(img_path, model, invert)
     if isinstance(reading, PictureError):
@@ -114,10 +118,13 @@ def multi_predict(n=50, seed=None, model=None, save=utils.ASSETS / "multi_predic
                   return_figure=False):
     """Read n random digits of MNIST's test set, draw them in a grid; return how many are misread.
 
-    save, show and return_figure: as for single_predict(). Raises ValueError if n is out of range.
+    save, show and return_figure: as for single_predict(). Raises ValueError if n or seed is out of
+    range.
     """
-    if n not in range(1, arguments.MOST + 1):
+    if not isinstance(n, Integral) or n not in range(1, arguments.MOST + 1):
         raise ValueError(f"n has to be in 1 .. {arguments.MOST}, got {n!r}")
+    if seed is not None and (not isinstance(seed, Integral) or seed not in range(2**63)):
+        raise ValueError(f"seed has to be in 0 .. 2**63 - 1, got {seed!r}")
     model = load_model(model, checkpoint, device)
     images, labels = data.load_mnist(False, data_dir)
     generator = torch.Generator().manual_seed(seed) if seed is not None else None
@@ -231,14 +238,11 @@ def read_table(args, device):
             digits += read_views(model, images).argmax(1).tolist()
     except PictureError as error:
         return complain(args.images[0], error)
-    write_csv(args.csv, [("ImageId", "Label"), *enumerate(digits, 1)])
+    if not digits:
+        return complain(args.images[0], "there are no images in it")
+    utils.write_csv(args.csv, [("ImageId", "Label"), *enumerate(digits, 1)])
     print(one_line(f"{args.images[0]}: {len(digits):,} digits are in {args.csv}"))
     return 0
-
-
-def write_csv(path, rows):
-    content = output.as_csv(rows).encode()
-    utils.write_atomically(path, lambda file: file.write(content))
 
 
 def read_all(args, device):
@@ -266,7 +270,7 @@ def read_all(args, device):
         complain(f"stopped; {len(rows)} of {len(sources)} pictures were read")
         status = 130
     if args.csv:
-        write_csv(args.csv, [output.COLUMNS, *rows])
+        utils.write_csv(args.csv, [output.COLUMNS, *rows])
     if shown and not (args.explain and status):
         figure = readings.plot(shown, model, invert, args.explain, [name for name, *_ in rows])
         publish(figure, args.save, args.show)

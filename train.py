@@ -238,7 +238,7 @@ def main(argv=None):
         state = runs.load_state(args.checkpoint) if args.resume else None
         if state is not None:
             runs.check_resume(args, SETTINGS, settings, state["settings"])
-            settings = settings | state["settings"]
+            settings = state["settings"]
         is_mine = args.mine or "mine" in settings
         pictures = runs.load_own_pictures(args.data_dir / "mine", settings) if is_mine else []
     except ValueError as error:

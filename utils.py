@@ -2,9 +2,11 @@
 
 import argparse
 import contextlib
+import csv
 import ctypes
 import difflib
 import errno
+import io
 import math
 import os
 import re
@@ -31,7 +33,8 @@ DATA = ROOT / "data"
 MEAN = 0.1307
 STD = 0.3081
 
-CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")  # line breaks, and what moves a cursor
+# line breaks, what moves a cursor, and what is no character: bytes of a name that is not UTF-8
+CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 def one_line(text):
@@ -85,6 +88,7 @@ def run_script(main, name):
     Pillow's warnings are not shown: what is wrong with a picture is said once, by us.
     """
     warnings.filterwarnings("ignore", module=r"PIL\b")
+    warnings.filterwarnings("ignore", "Glyph .* missing")  # of a picture's name: a box is drawn
     if "inline" in os.environ.get("MPLBACKEND", ""):  # of a notebook that says !python train.py
         del os.environ["MPLBACKEND"]
     if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:  # as scripts have it during imports
@@ -132,7 +136,7 @@ def pick_device(name="auto"):
         device = torch.device(name)
         image = torch.ones(1, 1, 32, 32, device=device)  # a device may be there but too old
         F.conv2d(image, image).item()
-    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
+    except (RuntimeError, TypeError, AssertionError, NotImplementedError, ImportError) as error:
         raise ValueError(f"device {name!r} is not available here; --device cpu is") from error
     return device
 
@@ -173,11 +177,16 @@ def check_folder(folder, argument, make=False):
 
 
 def check_file(path, argument):
-    """Raise ValueError if no file can be written at path: it would replace a device, too."""
+    """Raise ValueError if no file can be written at path: it would replace a device, too, or what
+    is printed."""
     check_folder(path.parent, argument)
     if str(path) == "-" or os.path.exists(path) and not os.path.isfile(path):
         what = "a folder" if os.path.isdir(path) else "no file, and a file is what is written"
         raise ValueError(f"argument {argument}: {path} is {what}")
+    for stream in (1, 2):
+        with contextlib.suppress(OSError):  # there is no such file yet, or the stream is closed
+            if os.path.samestat(os.stat(path), os.fstat(stream)):
+                raise ValueError(f"argument {argument}: {path} is what the output goes to")
     target = Path(os.path.realpath(path))
     if target.parent != path.parent.resolve():  # a link
         check_folder(target.parent, argument)
@@ -189,8 +198,8 @@ def check_file(path, argument):
         raise ValueError(f"argument {argument}: can't write {path} ({error.strerror})") from error
 
 
-def write_atomically(path, write):
-    """Call write(file) on a temporary binary file, flush it to disk and rename it to path.
+def write_atomically(path, content):
+    """Write content, bytes, to a temporary file, flush it to disk and rename it to path.
 
     Whatever happens on the way, path, or what it links to, has its old content or the whole new
     one. Raises LeNetError if the disk refuses.
@@ -201,7 +210,7 @@ def write_atomically(path, write):
         if target.exists() and not target.is_file():
             raise OSError("it is no file")
         with open(temporary, "wb") as file:
-            write(file)
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         _replace(temporary, target)
@@ -224,6 +233,13 @@ def _replace(temporary, target, seconds=1.0):
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.05)
+
+
+def write_csv(path, rows):
+    """Write rows, iterables of values, to path as a CSV table in UTF-8. Raises LeNetError."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    write_atomically(path, text.getvalue().encode(errors="backslashreplace"))
 
 
 # --------------------------------------------------------------------------------------------------

@@ -65,12 +65,11 @@ def nib(erases):
     return (PAPER, ERASER) if erases else (INK, PEN)
 
 
-def paint(strokes):
-    """Return pen strokes, lists of (x, y) in pixels of the canvas, as a grey PIL image."""
-    drawing = Drawing()
-    for points in strokes:
-        drawing.draw(points)
-    return drawing.image()
+def as_png(drawing):
+    """Return drawing as a PNG picture in a binary file, io.BytesIO."""
+    file = io.BytesIO()
+    drawing.image().save(file, "PNG")
+    return file
 
 
 def write(drawing, path):
@@ -80,7 +79,7 @@ def write(drawing, path):
     while free.exists():
         free, n = path.with_stem(f"{path.stem}-{n}"), n + 1
     try:
-        utils.write_atomically(free, lambda file: drawing.image().save(file, "PNG"))
+        utils.write_atomically(free, as_png(drawing).getbuffer())
     except LeNetError as error:
         return str(error)
     return f"saved in {utils.one_line(free)}"
@@ -88,10 +87,8 @@ def write(drawing, path):
 
 def keep(drawing, digit, folder):
     """Keep drawing as a picture of digit, "0" to "9", in folder; return (path or None, a note)."""
-    file = io.BytesIO()
-    drawing.image().save(file, "PNG")
     try:
-        path, n_digits = own_pictures.keep(file, ".png", int(digit), folder)
+        path, n_digits = own_pictures.keep(as_png(drawing), ".png", int(digit), folder)
     except (LeNetError, PictureError) as error:
         return None, str(error)
     what = "python train.py --mine learns it" if n_digits == 1 else f"but it {own_pictures.SEVERAL}"

@@ -5,8 +5,6 @@ Figure is used without pyplot, so that no window, backend or display is involved
 """
 
 import math
-from itertools import zip_longest
-from textwrap import wrap
 
 import numpy as np
 import torch
@@ -17,8 +15,6 @@ WRONG = "#c0392b"
 DOUBT = "#d35400"  # of what the network was not sure of
 PALE = "#aab7c4"
 GREY = "#566573"
-KINDS = {"paper": "white", "not counted": "#cfd6dc", "left out as too faint": "#f0a830",
-         "left out": WRONG, "explained, but soft or at an edge": "#7d9fc2", "explained": INK}
 
 
 def plot_losses(train_losses, valid_losses, valid_accuracies=None, title="LeNet-5 on MNIST",
@@ -55,9 +51,9 @@ def plot_losses(train_losses, valid_losses, valid_accuracies=None, title="LeNet-
         axes[1].set(title="Error", ylabel="misread (%)", yscale="log" if least else "linear",
                     ylim=(least / 1.5, None))
     for ax in axes:
-        set_plain_ticks(ax)
         ax.set(xlabel="epoch", xlim=(0.5, (epochs or len(done)) + 0.5))
         ax.set_ylim(top=5 * ax.get_ylim()[1])  # room for the legend
+        set_plain_ticks(ax)
         ax.legend(loc="upper right")
     figure.suptitle(title)
     figure.supxlabel(note, fontsize=8, color=GREY)
@@ -72,7 +68,8 @@ def plot_comparison(runs):
     losses, errors = figure.subplots(1, 2)
     for name, history in runs:
         epochs, style = history["epoch"], {"marker": "." if len(history["epoch"]) < 20 else ""}
-        (line,) = losses.plot(epochs, history["valid_loss"], label=name, **style)
+        label = f" {name}"  # one that begins with _ is left out of a legend
+        (line,) = losses.plot(epochs, history["valid_loss"], label=label, **style)
         style["color"] = line.get_color()
         losses.plot(epochs, history["train_loss"], ":", **style)
         errors.plot(epochs, [100 - accuracy for accuracy in history["valid_accuracy"]], **style)
@@ -87,14 +84,16 @@ def plot_comparison(runs):
 
 def set_plain_ticks(ax):
     """Label epochs with whole numbers, values with plain ones: 0.04 rather than 4 x 10^-2."""
-    from matplotlib.ticker import FuncFormatter, MaxNLocator
+    from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     low, high = ax.get_ylim()
-    named = "235" if high > 3 * low else "23456789"  # of the values between powers of ten
+    if high < 4 * low:  # too little for the steps of a logarithmic axis
+        ax.yaxis.set_major_locator(MaxNLocator(6))
+        ax.yaxis.set_minor_locator(NullLocator())
     ax.yaxis.set_minor_formatter(FuncFormatter(
-        lambda value, _: f"{value:g}" if f"{value:e}"[0] in named else ""))
+        lambda value, _: f"{value:g}" if f"{value:e}"[0] in "235" else ""))
     ax.grid(alpha=0.3, which="both")
 
 
@@ -183,145 +182,9 @@ def plot_mistakes(images, labels, probabilities, classes="0123456789", most=80):
     return plot_digits(images[shown], titles, [False] * len(shown), heading)
 
 
-def make_figure(wide, high, looks):
-    """Return (Figure, the upper part of it, in inches): looks are drawn in the rest, if any."""
-    from matplotlib.figure import Figure
-
-    if not looks:
-        figure = Figure(figsize=(wide, high), layout="constrained")
-        return figure, figure
-    lines = [[part for line in words.split("\n") for part in wrap(line, 144 // len(looks))]
-             for _, words, *_ in looks]
-    tallest = max(kinds.shape[0] / kinds.shape[1] for _, _, kinds, _ in looks)
-    heights = min(2.4, wide / len(looks) * tallest), 0.16 * (1 + max(map(len, lines)))
-    figure = Figure(figsize=(wide, high + sum(heights) + 0.9), layout="constrained")
-    upper, lower = figure.subfigures(2, 1, height_ratios=[high, sum(heights) + 0.9])
-    draw_looks(lower, looks, ["\n".join(each) for each in lines], heights)
-    return figure, upper
-
-
-def draw_looks(figure, looks, words, heights):
-    """Draw side by side what each of looks took for ink and its digits' boxes, words below.
-
-    looks: a list of (title, its words in one line each, kinds, boxes in 0..1 of its sides), kinds:
-    uint8 (H, W), each the n-th of KINDS; heights: of kinds and of words, in inches.
-    """
-    from matplotlib.colors import ListedColormap
-    from matplotlib.patches import Patch
-
-    colours = list(KINDS.values())
-    axes = figure.subplots(2, len(looks), squeeze=False, height_ratios=heights)
-    for ax, below, (title, _, kinds, boxes), said in zip(*axes, looks, words):
-        step = max(1, int(kinds.shape[0] / heights[0] / 100))  # else thin strokes are hardly seen
-        shown = F.max_pool2d(torch.from_numpy(kinds)[None].float(), step, ceil_mode=True)
-        ax.imshow(shown[0].numpy(), ListedColormap(colours), vmin=0, vmax=len(colours) - 1)
-        for left, top, right, bottom in np.array(boxes) * np.tile(kinds.shape[::-1], 2) / step:
-            box(ax, left - 0.5, top - 0.5, right - left, bottom - top, GREY, 0.5)
-        ax.set(xticks=(), yticks=(), anchor="S")
-        ax.spines[:].set_color(PALE)
-        ax.set_title(shorten(title, 96 // len(looks)), fontsize=10, color=INK)
-        below.axis("off")
-        below.text(0.5, 1, said, ha="center", va="top", fontsize=8, color=INK, linespacing=1.4,
-                   in_layout=False)
-    figure.suptitle("the likeliest texts, each with its share P of the looks, and what its best "
-                    "look took for ink", fontsize=10)
-    patches = [Patch(color=colour, label=name) for name, colour in KINDS.items()][:0:-1]
-    figure.legend(handles=patches, loc="outside lower center", ncols=5, fontsize=8, frameon=False)
-
-
-def plot_readings(pictures, readings, titles, mains, looks=()):
-    """Return a Figure: each picture with its digits boxed, what the network saw, what it said.
-
-    pictures: float arrays (H, W, C), or None for one that could not be opened; readings: the
-    Reading of each, or None, with what kept it from one as its title; mains: the most prominent
-    Digit of each; looks: of draw_looks(), at a picture that is alone.
-    """
-    columns = 1 if len(readings) == 1 else 2
-    rows = -(-len(readings) // columns)
-    size = 2.6 if columns == 1 else 1.5
-    figure, upper = make_figure(3.4 * size * columns, rows * size + 0.7, looks)
-    grid = upper.subplots(rows, 3 * columns, squeeze=False, width_ratios=[1, 1, 1.3] * columns)
-    for ax in grid.flat:
-        ax.axis("off")
-    for i, (array, reading, title, main) in enumerate(zip(pictures, readings, titles, mains)):
-        axes = grid[i // columns, 3 * (i % columns):][:3]
-        axes[0].imshow(as_rgb(array), interpolation="nearest")
-        if reading is None:  # two $ in what a damaged file says are no formula
-            axes[1].text(0, 0.5, title, va="center", transform=axes[1].transAxes, fontsize=9,
-                         color=WRONG, parse_math=False, in_layout=False)
-            continue
-        draw_reading(axes, array, reading, title, main, columns == 1)
-        if columns == 1 or i // columns == rows - 1:
-            axes[2].set_xlabel("probability (%)", fontsize=9 if columns == 1 else 7)
-    if columns > 1:
-        figure.suptitle("picture with its digits, what the network sees, the probabilities of the "
-                        "most prominent digit", fontsize=10)
-    return figure
-
-
-def draw_reading(axes, array, reading, title, main, alone):
-    """Draw a picture, what the network saw of it and its probabilities on three axes."""
-    picture, seen, bars = axes
-    mark_digits(picture, reading, array.shape)
-    views = [digit.view for digit in reading.digits]
-    image = views[0] if len(views) == 1 else side_by_side(views)
-    seen.imshow(image, cmap="gray", vmin=0, vmax=255)
-    bars.axis("on")
-    plot_bars(bars, main.probabilities)
-    bars.tick_params(labelsize=9 if alone else 6)
-    bars.set_title(title, fontsize=12 if alone else 9, color=INK, parse_math=False)
-    if alone:
-        bars.set_ylabel("digit", fontsize=9)
-        picture.set_title("picture, box: the digit", fontsize=10)
-        seen.set_title("what the network sees", fontsize=10)
-
-
-def plot_number(array, reading, title, looks=(), most=60):
-    """Return a Figure: a picture with a box round each digit, and what the network saw of each.
-
-    looks: of draw_looks().
-    """
-    digits = reading.digits[:most]
-    columns = min(12, len(digits))
-    rows = -(-len(digits) // columns)
-    most_high = max(4.6, len(reading.digits) / 14)  # inches; few digits fit a screen
-    high = min(most_high, max(2.5, 9 * array.shape[0] / array.shape[1]))
-    figure, upper = make_figure(9, high + 0.95 * rows + 0.9, looks)
-    upper, lower = upper.subfigures(2, 1, height_ratios=[high + 0.4, 0.95 * rows + 0.5])
-    ax = upper.subplots()
-    ax.imshow(as_rgb(array), interpolation="nearest")
-    ax.axis("off")
-    ax.set_title(shorten(title, 80), fontsize=12)
-    mark_digits(ax, reading, array.shape)
-    more = f" (the first {most} of {len(reading.digits)})" if len(reading.digits) > most else ""
-    lower.suptitle(f"what the network sees of each digit and how sure it is{more}; in orange: not "
-                   "quite sure", fontsize=10)
-    for cell, digit in zip_longest(lower.subplots(rows, columns, squeeze=False).flat, digits):
-        cell.axis("off")
-        if digit is not None:
-            cell.imshow(digit.view, cmap="gray", vmin=0, vmax=255)
-            cell.set_title(f"{digit.digit}, {100 * digit.probability:.0f} %", fontsize=9,
-                           color=colour_of(digit))
-    return figure
-
-
 def colour_of(digit):
     """Return the colour of a Digit: INK, or DOUBT if the network was not quite sure of it."""
     return INK if digit.probability >= 0.95 else DOUBT
-
-
-def shorten(title, most):
-    """Return title, a long one without its middle: its end says how sure the reading is."""
-    return title if len(title) <= most else f"{title[:most - 15]} ... {title[-10:]}"
-
-
-def side_by_side(views):
-    """Return views, uint8 (28, 28) arrays, as one picture, uint8, about as wide as high."""
-    columns = math.ceil(math.sqrt(len(views)))
-    blank = [np.zeros_like(views[0])] * (-len(views) % columns)
-    views = [np.pad(view, 1, constant_values=128) for view in [*views, *blank]]
-    return np.concatenate([np.concatenate(views[i:i + columns], axis=1)
-                           for i in range(0, len(views), columns)])
 
 
 def mark_digits(ax, reading, shape):

@@ -14,9 +14,9 @@ from utils import LeNetError
 
 def save_figure(figure, path):
     """Write figure to path (its suffix says the format). Raises LeNetError if that fails."""
-    path = Path(path)
-    kind = find_format(path)
-    utils.write_atomically(path, lambda file: figure.savefig(file, format=kind, dpi=100))
+    path, buffer = Path(path), io.BytesIO()
+    figure.savefig(buffer, format=find_format(path), dpi=100)
+    utils.write_atomically(path, buffer.getbuffer())
 
 
 def find_format(path):

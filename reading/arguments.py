@@ -28,7 +28,7 @@ def add_to(parser, number):
     add("--single", action="store_true", help="one digit; of several, the most prominent")
     add("--seed", type=number(int, 0, 2**32 - 1), help="of --multi's random digits")
     add("--checkpoint", type=Path, metavar="FILE",
-        help="the weights (the shipped ones, or your last run's if it is no worse, or with --mine)")
+        help="the weights (the shipped ones, or your last run's if no worse, or of --mine)")
     add("--device", default="auto", help="auto, cpu, cuda, mps, ... (auto)")
     add = parser.add_argument_group("what to make of it").add_argument
     add("--json", action="store_true", help="print JSON Lines; see below")

@@ -65,6 +65,8 @@ def open_picture(source):
 
 def load(image, from_file):
     """Return a PIL image, decoded, if it is not too large."""
+    if 0 in image.size:
+        raise PictureError("a picture without pixels")
     if image.width * image.height > MAX_PIXELS:
         raise Image.DecompressionBombError
     pages = count_pages(image) if from_file else 1
@@ -222,7 +224,9 @@ def plain_mode(image):
         return image
     if image.mode == "1":
         return image.convert("L")
-    modes = "LA", "PA", "La", "RGBA", "RGBa"
+    if image.mode == "La":
+        image = image.convert("LA")  # Pillow converts it to nothing else
+    modes = "LA", "PA", "RGBA", "RGBa"
     has_alpha = image.mode in modes or "transparency" in image.info
     return image.convert("RGBA" if has_alpha else "RGB")
 

@@ -1,8 +1,7 @@
 """Say what was read: to people, as JSON, as a CSV table; and read a CSV table of images."""
 
-import csv
-import io
 import json
+import re
 import warnings
 
 import numpy as np
@@ -77,13 +76,6 @@ def as_row(name, reading):
     return name, reading.text, f"{reading.probability:.6f}", str(sure).lower(), ""
 
 
-def as_csv(rows):
-    """Return rows as the text of a CSV table."""
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue()
-
-
 def read_table(path, rows=2000):
     """Yield the images in a CSV file, uint8 (N, 28, 28), at most `rows` at once.
 
@@ -93,7 +85,7 @@ def read_table(path, rows=2000):
     try:
         with open(path, encoding="utf-8-sig") as file:  # as Excel writes it, too
             first, n = file.readline(), 1
-            if first.lstrip('" ')[:1].isalpha():
+            if re.search("[^\\W\\d]", first.partition(",")[0]):  # a letter or _
                 first, n = file.readline(), 2
             if not first:
                 raise PictureError("there are no images in it")

@@ -24,8 +24,8 @@ def natural(path):
 
 
 def find_sources(names):
-    """Yield (name, path, binary file or PictureError) of each picture that names stand for, in
-    order.
+    """Yield (name, source) of each picture that names stand for, in order; a source is a path, a
+    binary file or a PictureError.
 
     Folders are searched with all that is in them, in natural order; so are patterns (*.png,
     **/*.png), which Windows' shell leaves to the program.

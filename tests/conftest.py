@@ -61,9 +61,9 @@ def parts(training_set):
 
 @pytest.fixture(scope="session")
 def load_small(parts):
-    """What train.load_data does, from memory, with 500 validation and 40 test images: each wrong
+    """What training.data.load_data does, from memory, with 500 validation and 40 test images: each wrong
     one is drawn."""
-    def load_data(data_dir, device, limit=None):
+    def load_data(data_dir, device, limit=None, name="mnist"):
         return [tuple(tensor[:n] for tensor in part) for part, n in zip(parts, (limit, 500, 40))]
 
     return load_data
@@ -73,6 +73,7 @@ def load_small(parts):
 def small_data(load_small, monkeypatch):
     """train.main() in this process works on few images, and doesn't load them each time."""
     monkeypatch.setattr("training.runs.load_data", load_small)
+    monkeypatch.setattr("training.runs.load_set", lambda *args: load_small(None, None)[2])
 
 
 @pytest.fixture(scope="session")

@@ -135,7 +135,7 @@ def save_gif(figures, path, milliseconds=800):
     durations[0], durations[-1] = 2 * milliseconds, 5 * milliseconds
     file = io.BytesIO()
     frames[0].save(file, "GIF", save_all=True, append_images=frames[1:], duration=durations, loop=0)
-    utils.write_atomically(path, lambda target: target.write(file.getvalue()))
+    utils.write_atomically(path, file.getvalue())
 
 
 def film(train_set, valid_set, path, **options):

@@ -17,7 +17,8 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from figures import draw, drawing, window  # noqa: E402
+from figures import draw, window  # noqa: E402
+from strokes import as_drawn  # noqa: E402
 
 
 def arc(x, y, width, height, start, end):
@@ -85,7 +86,7 @@ def main(seconds):
     thread.join()
     figure.catch_up()
     drawn = figure.axes[0].images[0].get_array()[..., 0].astype(int)
-    direct = drawing.paint([points.tolist() for points in STROKES.values()])
+    direct = as_drawn([points.tolist() for points in STROKES.values()])
     print("window:", figure.texts[0].get_text())
     print("direct:", read(direct)[1])
     print(f"different: {(abs(drawn - np.asarray(direct)) > 64).mean():.4f} of the pixels")

@@ -10,9 +10,19 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
+from figures import drawing
+
 
 def to_image(array):
     return Image.fromarray((255 * np.clip(array, 0, 1) + 0.5).astype(np.uint8))
+
+
+def as_drawn(strokes):
+    """Return pen strokes, lists of (x, y) in pixels of the drawing window, as its grey PIL image."""
+    drawn = drawing.Drawing()
+    for points in strokes:
+        drawn.draw(points)
+    return drawn.image()
 
 
 def blur(array, radius):

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 import predict
-from figures import plots, readings
+from figures import readings
 from reading.account import EXPLAINED, FAINT, LEFT_OUT, NOT_COUNTED, PAPER, WORTH_LESS, account
 from reading.image import NoDigit
 from reading.posterior import find_terms
@@ -37,7 +37,7 @@ KINDS = [one, number, stroke_left_out]
 def test_the_figure_and_the_account_name_the_kinds_alike():
     names = ["paper", "not counted", "left out as too faint", "left out",
              "explained, but soft or at an edge", "explained"]
-    assert list(plots.KINDS) == names
+    assert list(readings.KINDS) == names
     assert (PAPER, NOT_COUNTED, FAINT, LEFT_OUT, WORTH_LESS, EXPLAINED) == tuple(range(6))
 
 
@@ -135,7 +135,7 @@ def test_no_words_lie_on_others(n, shape):
              "digits \N{MINUS SIGN} 0.14 many digits; worth 0.30\n"
              "mean \N{MINUS SIGN}log p of the digits: 0.09 nats")
     look = "1234567890 / " * 9 + "1: P = 20 %", words, np.ones(shape, np.uint8), [(0, 0, 1, 1)]
-    figure = plots.plot_readings([None], [None], ["why"], [None], [look] * n)
+    figure = readings.plot_readings([None], [None], ["why"], [None], [look] * n)
     figure.draw_without_rendering()
     below = figure.subfigs[1]
     texts = [below._suptitle, *below.legends[0].get_texts()]

@@ -86,6 +86,9 @@ def variations(path):
         "'mean' is missing",
     )
     yield "epoch of wrong type", dict(good, epoch="last"), "'epoch' is missing or not of type int"
+    yield "settings of wrong type", dict(good, settings=["classic"]), "'settings' is not of type dict"
+    yield "no settings", dict(good, settings=None), "'settings' is not of type dict"
+    yield "loss of wrong type", dict(good, valid_loss="low"), "'valid_loss' is not of type float"
     yield "other std", dict(good, std=0.5), "std 0.5"
     yield "newer", dict(good, format_version=99), "format version 99"
     yield "version of wrong type", dict(good, format_version="1"), "format_version is str"
@@ -105,6 +108,9 @@ NAMES = [
     "a string for a tensor",
     "no mean",
     "epoch of wrong type",
+    "settings of wrong type",
+    "no settings",
+    "loss of wrong type",
     "other std",
     "newer",
     "version of wrong type",

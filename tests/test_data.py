@@ -216,7 +216,7 @@ def test_a_missing_archive_is_fetched_and_kept_if_that_can_be(
     monkeypatch.setattr("torchvision.datasets.utils._urlretrieve", download)
     monkeypatch.setattr("torchvision.datasets.utils._get_redirect_url", lambda url, **_: url)
     if not writable:
-        def refuse(path, write):
+        def refuse(path, content):
             raise LeNetError("read-only")
 
         monkeypatch.setattr(utils, "write_atomically", refuse)

@@ -11,6 +11,7 @@ import matplotlib
 import numpy as np
 import pytest
 import replay
+import strokes
 from matplotlib.backend_bases import KeyEvent, MouseEvent
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
@@ -381,7 +382,7 @@ def test_its_keys_are_its_own_and_only_its(agg, figure, tmp_path, monkeypatch):
 )
 def test_without_a_window_it_is_one_line_with_status_1(capsys, agg, tmp_path, arguments):
     if arguments[0].startswith("Assets"):
-        drawing.paint([ONE]).save(tmp_path / "one.png")
+        strokes.as_drawn([ONE]).save(tmp_path / "one.png")
         arguments[0] = str(tmp_path / "one.png")
     assert predict.main([*arguments, "--save", str(tmp_path / "figure.png")]) == 1
     err = capsys.readouterr().err

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import itertools
+import json
 import os
 import shlex
 import shutil
@@ -170,6 +171,9 @@ def test_a_run_at_a_constant_rate_can_be_extended(quick, tmp_path, capsys):
     assert train.main(arguments(tmp_path / "short", *few, "--epochs", "2")) == 0
     assert train.main(arguments(tmp_path / "short", "--resume", "--epochs", "3")) == 0
     assert survival.same(survival.outcome(tmp_path / "long"), survival.outcome(tmp_path / "short"))
+    long, short = (json.loads(next((tmp_path / name).glob("runs/*/run.json")).read_text())
+                   for name in ("long", "short"))
+    assert long["settings"].keys() == short["settings"].keys()
 
 
 def test_nothing_to_resume(tmp_path, capsys):
@@ -332,7 +336,7 @@ def test_nothing_is_promised_where_nothing_can_go_on(quick, tmp_path, capsys, mo
 
 
 def test_an_evaluation_that_is_stopped_promises_nothing(checkpoint, monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(runs, "load_data", lambda *_: interrupt())
+    monkeypatch.setattr(runs, "load_set", lambda *_: interrupt())
     shutil.copy(checkpoint, tmp_path / "net.last.pth")
     assert train.main(["--evaluate", *arguments(checkpoint.parent)]) == 130
     assert capsys.readouterr().err == "train.py: stopped\n"

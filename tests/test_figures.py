@@ -128,15 +128,15 @@ def test_doubtful_digits_are_marked():
         )
         for n, p in ((1, 0.99), (2, 0.7))
     ]
-    figure = plots.plot_number(
+    figure = readings.plot_number(
         np.ones((60, 200, 1)), Reading(digits, "12", 0.69, True), "12? (69.0 %)"
     )
     assert [text.get_color() for text in figure.axes[0].texts] == [plots.INK, plots.DOUBT]
-    tall = plots.plot_number(
+    tall = readings.plot_number(
         np.ones((600, 200, 1)), Reading(digits * 20, "12" * 20, 0.1, True), "?"
     )
     assert tall.get_size_inches()[1] < 10
-    full = plots.plot_number(np.ones((600, 400, 1)), Reading(digits * 70, "12" * 70, 0.1, True), "?")
+    full = readings.plot_number(np.ones((600, 400, 1)), Reading(digits * 70, "12" * 70, 0.1, True), "?")
     assert full.get_size_inches()[1] > tall.get_size_inches()[1] + 5  # else labels hide digits
 
 

@@ -42,7 +42,7 @@ def reachable(room):
 @pytest.mark.parametrize("room", ROOMS)
 def test_a_room_is_small(room):
     lines = source(room).splitlines()
-    assert len(lines) <= (370 if room == "figures.plots" else 300)
+    assert len(lines) <= 300
     assert [line for line in lines if len(line) > 100] == []
     lengths = {node.name: node.end_lineno - node.lineno + 1 for node in ast.walk(tree(room))
                if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))}

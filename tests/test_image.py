@@ -94,6 +94,22 @@ def test_every_encoding(model, seven):
         assert isinstance(reading, Reading) and reading.text == "7", f"{name}: {reading}"
 
 
+MODES = ["1", "L", "P", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "HSV", "I", "F", "LA", "PA", "RGBX",
+         "RGBa", "La", "I;16", "I;16L", "I;16B"]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_an_image_of_every_mode_of_pillow_is_an_array(mode):
+    array = picture.to_array(Image.new(mode, (5, 4)))
+    assert array.shape[:2] == (4, 5) and array.dtype == np.float32 and np.isfinite(array).all()
+
+
+@pytest.mark.parametrize("size", [(0, 5), (5, 0), (0, 0)])
+def test_an_image_without_pixels_is_refused(model, seven, size):
+    first, second = predict.predict_images([Image.new("L", size), seven], model)
+    assert str(first) == "a picture without pixels" and second.text == "7"
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_orientations_are_those_of_pillow(orientation):
     from PIL import ImageOps

@@ -225,7 +225,7 @@ def test_an_install_that_cannot_be_written_can_be_evaluated(
     monkeypatch.setattr(
         utils,
         "write_atomically",
-        lambda path, write: (_ for _ in ()).throw(LeNetError(f"{path} is read-only")),
+        lambda path, content: (_ for _ in ()).throw(LeNetError(f"{path} is read-only")),
     )
     monkeypatch.setattr(
         utils, "check_folder", lambda *_: (_ for _ in ()).throw(ValueError("read-only"))

@@ -7,6 +7,8 @@ import itertools
 import json
 import os
 import shutil
+import subprocess
+import sys
 
 import nothing
 import numpy as np
@@ -230,6 +232,12 @@ def test_multi_predict_counts_its_errors(tmp_path):
         (lambda: predict.multi_predict(-1, save=None), "n has to be in 1 .. 1000, got -1"),
         (lambda: predict.multi_predict(1001, save=None), "got 1001"),
         (lambda: predict.multi_predict("all", save=None), "got 'all'"),
+        (lambda: predict.multi_predict(2.0, save=None), "got 2.0"),
+        (lambda: predict.multi_predict(2, seed=1.5, save=None), "seed has to be .* got 1.5"),
+        (lambda: predict.multi_predict(2, seed=2**64, save=None), "seed has to be"),
+        (lambda: predict.single_predict("x.png", save="./x.png"), "x.png is the picture to read"),
+        (lambda: utils.pick_device(None), "device None is not available"),
+        (lambda: utils.pick_device(3.5), "device 3.5 is not available"),
         (lambda: predict.read_number("x.png", device="foo"), "device 'foo' is not available"),
         (lambda: predict.single_predict("x.png", device="meta"), "device 'meta' is not available"),
         (lambda: hubconf.lenet5(device="foo"), "device 'foo' is not available"),
@@ -441,7 +449,9 @@ def test_a_picture_that_was_not_asked_for_is_not_blamed_on_save(monkeypatch, tmp
     assert exit.value.code == 2 and "argument --explain: " in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("head", ["", ",".join(f"pixel{i}" for i in range(784)) + "\n", "\ufeff"])
+@pytest.mark.parametrize("head", ["", "\ufeff", *(
+    ",".join(form.format(i) for i in range(784)) + "\n"
+    for form in ("pixel{}", '"pixel{}"', "1x{}", "28x28_{}", "_{}"))])
 def test_a_table_of_images_becomes_a_table_of_labels(model, network, tmp_path, capsys, head):
     """As on Kaggle: 784 columns in, ImageId and Label out."""
     images, labels = mnist_test_set(300)
@@ -477,9 +487,11 @@ def test_a_table_of_images_becomes_a_table_of_labels(model, network, tmp_path, c
         (None, "can't be read"),
         ("", "no images"),
         ("pixel0,pixel1\n", "no images"),
+        ("\n\n", "no images"),
+        ("pixel0,pixel1\n \n", "no images"),
         (",".join(["7"] * 785), "leave out the labels"),
     ],
-    ids="columns 256 99999 nan letters ragged 1.5 bytes missing empty header labels".split(),
+    ids="columns 256 99999 nan letters ragged 1.5 bytes missing empty header blank both labels".split(),
 )
 def test_a_table_of_anything_else_is_one_line(tmp_path, capsys, content, complaint):
     if content is not None:
@@ -536,6 +548,46 @@ def test_a_terminal_gets_a_progress_bar_and_a_pipe_does_not(folder, capsys, monk
     assert predict.main([*names, "--checkpoint", str(network)]) == 0
     out, err = capsys.readouterr()
     assert out.count("\n") == 3 and "/3 [" in err and "\n" not in err
+
+
+NAMES = [b"a\xff.png", b"$x^$.png", b"_.png", b"a\nb.png", "\u65e5\U0001f600.png".encode()]
+
+
+@pytest.mark.parametrize("name", NAMES, ids=str)
+def test_a_picture_may_have_any_name(seven, tmp_path, network, capsys, name):
+    """One that is not UTF-8, too, as old archives hold; nothing that was read is lost."""
+    path = tmp_path / os.fsdecode(name)
+    with open(path, "wb") as file:
+        seven.save(file, "PNG")
+    shutil.copy(path, tmp_path / "other.png")
+    tables = ["--csv", str(tmp_path / "all.csv"), "--save", str(tmp_path / "all.pdf")]
+    for more in tables, ["--json"], ["--save", str(tmp_path / "one.pdf")]:
+        others = [str(tmp_path / "other.png")] * ("--csv" in more)
+        assert predict.main([str(path), *others, "--checkpoint", str(network), *more]) == 0
+    assert all((tmp_path / name).stat().st_size > 9000 for name in ("all.pdf", "one.pdf"))
+    with open(tmp_path / "all.csv", newline="", encoding="utf-8") as file:
+        assert [row[1] for row in csv.reader(file)] == ["text", "7", "7"]
+    assert capsys.readouterr().err == ""
+
+
+def test_a_name_that_no_font_has_is_no_warning(seven, tmp_path, run):
+    names = [tmp_path / "\u65e5.png", tmp_path / "other.png"]
+    for name in names:
+        seven.save(name)
+    done = run("predict.py", *names, "--save", tmp_path / "figure.png")
+    assert done.returncode == 0 and done.stderr == ""
+
+
+@pytest.mark.parametrize("option", ["--csv", "--save"])
+def test_what_is_printed_is_not_replaced(seven, tmp_path, option):
+    seven.save(tmp_path / "seven.png")
+    for path in "/dev/stdout", "log.png":
+        (tmp_path / "log.png").write_text("precious\n")
+        with open(tmp_path / "log.png", "a") as log:
+            command = [sys.executable, utils.ROOT / "predict.py", "seven.png", option, path]
+            done = subprocess.run(command, cwd=tmp_path, stdout=log, stderr=subprocess.PIPE)
+        assert done.returncode == 2 and b"is what the output goes to" in done.stderr
+        assert (tmp_path / "log.png").read_text() == "precious\n"
 
 
 @pytest.mark.parametrize(

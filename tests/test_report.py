@@ -59,9 +59,57 @@ def test_curves_without_an_error_are_drawn(recwarn):
     assert not recwarn.list
 
 
-@pytest.mark.parametrize("text", ["{}", "[]", "1", '{"results": {}}', ""])
+HISTORY = "epoch,train_loss,valid_loss,valid_accuracy\n1,0.6,0.5,90\n"
+
+
+@pytest.mark.parametrize("text", [HISTORY[:30], HISTORY.replace("epoch", "x"), "", "\n", "1,2\n3,4\n"])
+def test_a_run_without_its_epochs_is_one_line(tmp_path, text):
+    (tmp_path / "run.json").write_text('{"results": {"upright": 1.5}, "best_epoch": 1}')
+    (tmp_path / "history.csv").write_text(HISTORY)
+    assert files.read_run(tmp_path)[1]["valid_loss"] == [0.5]
+    (tmp_path / "history.csv").write_text(text)
+    with pytest.raises(LeNetError, match="is not the folder of a run"):
+        files.read_run(tmp_path)
+
+
+@pytest.mark.parametrize("low, high", [(0.9, 1.92), (0.01, 0.011), (0.5, 1), (1, 90), (0.002, 3)])
+def test_a_logarithmic_axis_is_labelled_whatever_its_range(low, high):
+    history = {"epoch": [1, 2], "train_loss": [high, low], "valid_loss": [high, low],
+               "valid_accuracy": [100 - high, 100 - low]}
+    for ax in plots.plot_comparison([("run", history)]).axes:
+        ax.figure.canvas.draw()
+        shown, (bottom, top) = [], ax.get_ylim()
+        for which in "major", "minor":
+            places = ax.yaxis.get_ticklocs(minor=which == "minor")
+            labels = [label.get_text() for label in ax.yaxis.get_ticklabels(which=which)]
+            shown += [place for place, label in zip(places, labels)
+                      if label and bottom <= place <= top]
+        assert len(shown) > 2 and max(shown) / bottom > (top / bottom) ** 0.5
+
+
+@pytest.mark.parametrize("name", ["$^$", "a$b_^$c", "_", "\udcff", "50 %", "\\$"])
+def test_a_class_or_a_data_set_may_have_any_name(name):
+    settings = dict(data=name, recipe="classic", seed=0, epochs=1, ingredients=[])
+    history = [dict(train_loss=0.5, valid_loss=0.4, valid_accuracy=90.0)]
+    labels = torch.tensor([0, 1])
+    classes = [report.plain(name), "other"]
+    drawn = [report.plot_history(history, settings),
+             plots.plot_confusion(labels, 1 - labels, classes),
+             plots.plot_mistakes(torch.zeros(2, 1, 32, 32, dtype=torch.uint8), labels,
+                                 torch.eye(2)[1 - labels], classes),
+             plots.plot_comparison([(report.plain(name), {
+                 "epoch": [1], "train_loss": [1], "valid_loss": [1], "valid_accuracy": [9]})])]
+    for figure in drawn:
+        figure.canvas.draw()
+    (said,) = drawn[-1].axes[0].get_legend().get_texts()
+    assert said.get_text().strip() == report.plain(name)
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", "1", '{"results": {}}', "",
+                                  '{"results": 3, "best_epoch": 1}',
+                                  '{"results": {"upright": "a"}, "best_epoch": 1}'])
 def test_a_folder_of_no_completed_run_is_one_line(tmp_path, text):
-    (tmp_path / "history.csv").write_text("epoch,valid_loss\n1,0.5\n")
+    (tmp_path / "history.csv").write_text(HISTORY)
     (tmp_path / "run.json").write_text(text)
     with pytest.raises(LeNetError, match="is not the folder of a run"):
         files.read_run(tmp_path)

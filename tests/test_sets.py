@@ -1,6 +1,8 @@
 """Any set like MNIST is trained on, scored under the names of its classes, and not read as
 digits."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -81,6 +83,9 @@ def test_it_is_trained_on_scored_and_not_read_as_digits(tmp_path, folder, seven,
     kind = "digit" if name == "qmnist" else "class"
     assert all(f"  {kind} {each}: " in out for each in classes)
     assert train.main(["--resume", *where]) == 0
+    with pytest.raises(SystemExit):
+        train.main(["--resume", "--data", "mnist", *where])
+    assert f"the interrupted run has data {name}, not mnist" in capsys.readouterr().err
     _, metadata = checkpoints.load_checkpoint(tmp_path / "net.pth")
     assert metadata["settings"]["data"] == name and metadata["settings"]["classes"] == classes
     if name == "qmnist":
@@ -92,6 +97,29 @@ def test_it_is_trained_on_scored_and_not_read_as_digits(tmp_path, folder, seven,
     assert "a different one, is " in capsys.readouterr().out
     _, metadata = checkpoints.load_checkpoint(tmp_path / "net.other.pth")
     assert metadata["settings"]["data"] == name
+
+
+def test_too_few_to_hold_any_out_is_one_line(tmp_path, folder, capsys):
+    for path in folder.glob("train/*/*[1-9].png"):
+        path.unlink()
+    for path in folder.glob("train/*/10.png"):
+        path.unlink()
+    where = ["--data-dir", str(tmp_path), "--checkpoint", str(tmp_path / "net.pth")]
+    assert train.main(["--data", str(folder), "--epochs", "1", *where]) == 1
+    assert capsys.readouterr().err.endswith("is held out, so some class needs two\n")
+
+
+def test_the_test_set_alone_can_be_scored(tmp_path, monkeypatch, capsys):
+    raw = tmp_path / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for path in (utils.DATA / "MNIST" / "raw").glob("t10k-*"):
+        shutil.copy(path, raw)
+    monkeypatch.setattr(report, "print_scores", lambda name, model, test_set, *_: print(
+        *map(len, test_set)))
+    monkeypatch.setattr(report, "write_figures", lambda *_: [])
+    arguments = ["--evaluate", "--checkpoint", str(utils.SHIPPED), "--data-dir", str(tmp_path)]
+    assert train.main(arguments) == 0
+    assert capsys.readouterr() == ("10000 10000\n", "")
 
 
 def test_other_classes_are_not_augmented_as_digits_are():

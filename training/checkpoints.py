@@ -72,7 +72,7 @@ def save_file(path, content):
     """Write content, plain types and tensors, to path as torch.save does, but atomically."""
     buffer = io.BytesIO()
     torch.save(content, buffer)
-    utils.write_atomically(path, lambda file: file.write(buffer.getbuffer()))
+    utils.write_atomically(path, buffer.getbuffer())
 
 
 def read_file(path):
@@ -187,8 +187,7 @@ def load_checkpoint(path=None, device="cpu"):
 
 def _class_names(metadata):
     """Return the names of the classes that a network with this metadata tells apart."""
-    settings = metadata.get("settings")
-    return settings.get("classes", DIGITS) if isinstance(settings, dict) else DIGITS
+    return metadata.get("settings", {}).get("classes", DIGITS)
 
 
 def check_digits(path, metadata):
@@ -225,6 +224,9 @@ def _check_metadata(path, metadata):
     if (metadata["mean"], metadata["std"]) != (MEAN, STD):
         raise LeNetError(f"{path} was trained with mean {metadata['mean']} and std "
                          f"{metadata['std']}, this code uses {MEAN} and {STD}")
+    for key, kind in dict(settings=dict, valid_loss=float).items():
+        if not isinstance(metadata.get(key, kind()), kind):
+            raise LeNetError(f"{path}: its {key!r} is not of type {kind.__name__}")
     names = _class_names(metadata)
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise LeNetError(f"{path}: its 'classes' are no list of names")

@@ -100,7 +100,7 @@ def _fetch(raw, name):
         content = (Path(folder) / name).read_bytes()
     with contextlib.suppress(OSError, LeNetError):  # a read-only folder: fetched anew next time
         raw.mkdir(parents=True, exist_ok=True)
-        utils.write_atomically(raw / name, lambda file: file.write(content))
+        utils.write_atomically(raw / name, content)
     return content
 
 
@@ -123,6 +123,8 @@ def load_data(data_dir, device, limit=None, name="mnist"):
     """Return ((images, labels) for training, validation, test) on device, the first `limit`
     training images only; name: of a data set as class_names() takes it."""
     train_set, valid_set = split_validation(*load_set(name, True, data_dir))
+    if not len(train_set[1]):
+        raise LeNetError(f"{name}: a picture of each class is held out, so some class needs two")
     train_set = [tensor[:limit] for tensor in train_set]
     test_set = load_set(name, False, data_dir)
     return [tuple(tensor.to(device) for tensor in part)

@@ -2,7 +2,7 @@
 
     LeNet5.pth             the network of the last completed run
     LeNet5.history.csv     its epochs
-    LeNet5.previous.pth    the best of the networks that such runs have replaced
+    LeNet5.previous.pth    the best of the networks of one model.py that such runs have replaced
     LeNet5.other.pth       the last one that was replaced by a network of another model.py, or data
                            set, with which it can't be compared
     LeNet5.last.pth        the state of the last run after its last epoch, to resume from; it is
@@ -10,17 +10,18 @@
     LeNet5.last.csv        the epochs of that run so far
 
 An interrupted run leaves the network, its history and its pictures alone. A completed run replaces
-the network, even by a worse one, but the best of all that were there before, and of runs on the
-same data set that were never completed, is kept. Besides, each completed run leaves a folder in
-runs/: its network, its epochs, and its settings and results with the machine's, as JSON.
+the network, even by a worse one, but the best of all that were there before, and of runs that were
+never completed, is kept, as far as model.py and the data set are the same. Besides, each completed
+run leaves a folder in runs/: its network, its epochs, and its settings and results with the
+machine's, as JSON.
 """
 
 import contextlib
 import csv
 import errno
-import io
 import itertools
 import json
+import math
 import os
 import platform
 import re
@@ -163,8 +164,8 @@ def install_checkpoint(checkpoint, weights, metadata, valid_loader, device):
     replaced as NAME.previous.pth. Return a line about the one that was there, or None."""
     settings = metadata.get("settings", {})
     if is_other(checkpoint, settings):
-        content, other = checkpoint.read_bytes(), sibling_path(checkpoint, "other.pth")
-        utils.write_atomically(other, lambda file: file.write(content))
+        other = sibling_path(checkpoint, "other.pth")
+        utils.write_atomically(other, checkpoint.read_bytes())
         save_checkpoint(checkpoint, weights, **metadata)
         return f"the network that was there before, a different one, is {utils.short_path(other)}"
     previous, sentence = sibling_path(checkpoint, "previous.pth"), None
@@ -173,8 +174,7 @@ def install_checkpoint(checkpoint, weights, metadata, valid_loader, device):
                            for name, tensor in weights.items()):
         _, kept = load_if_there(previous, settings, valid_loader, device)
         if old <= kept:
-            content = checkpoint.read_bytes()
-            utils.write_atomically(previous, lambda file: file.write(content))
+            utils.write_atomically(previous, checkpoint.read_bytes())
         better = "the new one" if metadata["valid_loss"] <= old else "the old one"
         where = utils.short_path(previous)
         where = f"kept in {where}" if old <= kept else (
@@ -190,13 +190,10 @@ def install_checkpoint(checkpoint, weights, metadata, valid_loader, device):
 
 def write_history(history, path):
     """Write one line per epoch to a CSV file."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, history[-1].keys(), "nan", lineterminator="\n")
-    writer.writeheader()
-    for row in history:
-        writer.writerow({key: f"{value:.6g}" if isinstance(value, float) else value
-                         for key, value in row.items()})
-    utils.write_atomically(path, lambda file: file.write(text.getvalue().encode()))
+    columns = list(history[-1])
+    rows = [[row.get(key, math.nan) for key in columns] for row in history]
+    utils.write_csv(path, [columns, *([f"{value:.6g}" if isinstance(value, float) else value
+                                       for value in row] for row in rows)])
 
 
 def keep_run(folder, model, history, settings, results, device):
@@ -215,7 +212,7 @@ def keep_run(folder, model, history, settings, results, device):
     text = json.dumps(report, indent=1, default=str)
     save_checkpoint(place / "LeNet5.pth", model.state_dict(), **describe(settings, history))
     write_history(history, place / "history.csv")
-    utils.write_atomically(place / "run.json", lambda file: file.write(text.encode()))
+    utils.write_atomically(place / "run.json", text.encode())
 
 
 def describe_machine(device):
@@ -237,8 +234,11 @@ def read_run(place):
         with open(place / "history.csv") as file:
             rows = [{key: float(value) for key, value in row.items()}
                     for row in csv.DictReader(file)]
-        report["results"], report["best_epoch"]  # are in the file of a completed run
-        return report, {key: [row[key] for row in rows] for key in rows[0]}
-    except (OSError, ValueError, LookupError, TypeError) as error:
+        history = {key: [row[key] for row in rows] for key in rows[0]}
+        # what is compared
+        [history[key] for key in ("epoch", "train_loss", "valid_loss", "valid_accuracy")]
+        [f"{value:g}" for value in report["results"].values()], report["best_epoch"]
+        return report, history
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise LeNetError(f"{place} is not the folder of a run: {reason}") from error

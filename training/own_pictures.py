@@ -61,7 +61,7 @@ def keep(file, suffix, digit, folder):
     path = Path(folder) / str(digit) / (hashlib.sha256(content).hexdigest()[:12] + suffix)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        utils.write_atomically(path, lambda file: file.write(content))
+        utils.write_atomically(path, content)
     except OSError as error:
         raise LeNetError(f"{path} could not be written ({error.strerror or error})") from error
     remove_other_labels(path)
@@ -69,7 +69,7 @@ def keep(file, suffix, digit, folder):
 
 
 def keep_all(sources, digit, folder, complain):
-    """Keep pictures, (name, path, binary file or PictureError) each, and print what was done.
+    """Keep pictures, pairs as find_sources() yields them, and print what was done.
 
     complain(name, error) is called for each that can't be kept, or shows several digits. Return the
     exit status.

@@ -38,12 +38,12 @@ def headline(device, settings, data):
             f"{n_test:,} test images")
 
 
-def describe(settings):
+def describe_settings(settings):
     """Return settings as one line for people; headline() has said the number of threads."""
-    plain = [f"{key} {value}" for key, value in settings.items()
+    numbers = [f"{key} {value}" for key, value in settings.items()
              if key not in ("ingredients", "threads", "classes") and value is not None]
     ingredients = ", ".join(settings["ingredients"]) or "no augmentation, no schedule"
-    return f"{', '.join(plain)}; {ingredients}"
+    return f"{', '.join(numbers)}; {ingredients}"
 
 
 def print_result(best, errors, n_test, n_classes, seconds):
@@ -153,11 +153,16 @@ def summarise(results, first):
     print("  std            " + "".join(f"{statistics.stdev(column):9.3f}" for column in columns))
 
 
+def plain(text):
+    """Return text, a name, as a figure draws it letter by letter: a "$" begins no formula."""
+    return utils.one_line(text).replace("$", r"\$")
+
+
 def plot_history(history, settings, figure=None):
     """Return the loss curves of a run, in figure if one is given."""
     keys = "train_loss", "valid_loss", "valid_accuracy", "train_accuracy"
     *columns, learnt = [[row.get(key, math.nan) for row in history] for key in keys]
-    title = (f"LeNet-5 on {settings.get('data', 'MNIST')}, {settings['recipe']} recipe, "
+    title = (f"LeNet-5 on {plain(settings.get('data', 'MNIST'))}, {settings['recipe']} recipe, "
              f"seed {settings['seed']}")
     where = " on distorted images and negatives," if make_augment(settings["ingredients"]) else ""
     note = f"Training loss is measured{where} while training"
@@ -200,7 +205,7 @@ def write_figures(model, history, train_set, test_set, device, assets, settings)
     """Write the pictures of a run (of an evaluation, if history is None) into the folder assets;
     return their paths. One that can't be written is a warning."""
     logits, labels = utils.predict_all(model, Batches(*test_set, 1000), device)
-    images, classes = test_set[0].cpu(), settings.get("classes", DIGITS)
+    images, classes = test_set[0].cpu(), [plain(each) for each in settings.get("classes", DIGITS)]
     figures = {
         "confusion_matrix.png": plots.plot_confusion(labels, logits.argmax(1), classes),
         "mistakes.png": plots.plot_mistakes(images, labels, logits.softmax(1), classes),
@@ -246,6 +251,6 @@ def compare(places, path):
         run, history = files.read_run(place)
         told = ", ".join(f"{key} {value:g}" for key, value in run["results"].items())
         print(utils.one_line(f"{place.name}: best epoch {run['best_epoch']}; {told}"))
-        curves.append((place.name, history))
+        curves.append((plain(place.name), history))
     window.save_figure(plots.plot_comparison(curves), path)
     print(f"the curves are in {utils.one_line(utils.short_path(path))}")

@@ -16,7 +16,7 @@ from figures import window
 from training import files, own_pictures, report
 from training.checkpoints import (choose_checkpoint, load_checkpoint, read_file,
                                   save_checkpoint)
-from training.data import DIGITS, Batches, load_data
+from training.data import DIGITS, Batches, load_data, load_set
 from training.files import best_epoch, sibling_path
 from training.recipes import RECIPES, prepare
 from utils import LeNetError
@@ -63,7 +63,7 @@ def run(training_process, settings, data, device, checkpoint, state=None, on_epo
 
 def train_seeds(training_process, args, settings, device, scratch, state, pictures):
     """Train args.seeds networks and say how each did on the test set."""
-    data = load_data(args.data_dir, device, settings["limit"], **name_set(settings))
+    data = load_data(args.data_dir, device, settings["limit"], settings.get("data", "mnist"))
     settings["batch_size"] = min(settings["batch_size"], len(data[0][1]))
     utils.keep_freed_memory()
     if args.dry_run:  # one batch of everything
@@ -75,7 +75,7 @@ def train_seeds(training_process, args, settings, device, scratch, state, pictur
     results, first, comparison = [], settings["seed"], None
     for seed in range(first, first + args.seeds):
         settings = dict(settings, seed=seed)
-        print(report.describe(settings))
+        print(report.describe_settings(settings))
         live = report.make_watch(settings, args.pictures / "live.png") if args.live else None
         if seed > first:
             args.stopped = f"stopped; the files are those of seed {first}, which was completed"
@@ -144,16 +144,12 @@ def tell_written(paths):
         print(utils.one_line("written: " + " ".join(map(utils.short_path, paths))))
 
 
-def name_set(settings):
-    """Return load_data()'s keyword argument for the data set that settings name, if any."""
-    return {"name": settings["data"]} if "data" in settings else {}
-
-
 def evaluate(args, device):
     """Do what --evaluate asks for."""
     model, metadata = load_checkpoint(args.checkpoint, device)
     settings = metadata.get("settings", {})
-    *_, test_set = load_data(args.data_dir, device, None, **name_set(settings))
+    test_set = load_set(settings.get("data", "mnist"), False, args.data_dir)
+    test_set = [tensor.to(device) for tensor in test_set]
     name = utils.one_line(utils.short_path(args.checkpoint))
     report.print_scores(name, model, test_set, device, settings.get("classes", DIGITS))
     tell_written(report.write_figures(model, None, None, test_set, device, args.pictures, settings))
@@ -186,6 +182,7 @@ def check_resume(args, options, settings, saved):
                              f"rate is scheduled for --epochs {saved['epochs']}; start a new run "
                              f"with --epochs {settings['epochs']}")
         saved["epochs"] = settings["epochs"]
+    settings, saved = {"data": "mnist"} | settings, {"data": "mnist"} | saved
     wanted = [key for key in settings if key in asked or "without" in asked and key == "ingredients"
               or any(each.startswith(f"{key}=") for each in getattr(args, "set", []))]
     other = [f"{key} {saved.get(key)}, not {settings[key]}" for key in sorted(wanted)
