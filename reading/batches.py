@@ -22,7 +22,7 @@ def read_each(sources, judge, invert=None):
     """Yield (PIL image or None, its Reading or the PictureError that kept it from one) of each.
 
     sources: an iterable of what open_picture() takes, and of PictureErrors, which are passed on;
-    judge, invert: as in read_picture(). Raises ValueError for another invert.
+    judge: ask()'s; invert: find_digits()'s. Raises ValueError for another invert.
     """
     if invert not in (None, True, False):
         raise ValueError(f"invert has to be True, False or None, got {invert!r}")

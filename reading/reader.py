@@ -55,10 +55,9 @@ def ask(reader, judge, judged=None):
         return end.value
 
 
-def read_picture(image, judge, invert=None):
-    """Return the Reading of a PIL image; raises NoDigit. The arguments are those of ask() and
-    find_digits()."""
-    return ask(find_digits(image, invert), judge)
+def read_picture(image, judge):
+    """Return the Reading of a PIL image; judge is ask()'s. Raises NoDigit."""
+    return ask(find_digits(image), judge)
 
 
 def find_digits(image, invert=None):

@@ -132,8 +132,7 @@ def test_the_recipes_optimizers():
 )
 def test_bfloat16_only_where_the_processor_has_it(monkeypatch, names, expected):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: names)
-    assert recipes.in_bfloat16(("bfloat16",), "cpu") is expected
-    assert not recipes.in_bfloat16((), "cpu") and not recipes.in_bfloat16(("bfloat16",), "cuda")
+    assert recipes.has_bfloat16() is expected
 
 
 def test_numbers_of_a_recipe_can_be_set():

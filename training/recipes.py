@@ -67,13 +67,13 @@ def make_settings(recipe="modern", without=(), set=(), deterministic=False, **gi
     return dict(own, recipe=recipe, seed=0, limit=None, ingredients=ingredients) | given
 
 
-def prepare(settings, train_set, device, own=None, loss_func=None):
+def prepare(settings, train_set, device, own=None):
     """Return what a training starts with: (model, optimizer, train_loader, extras).
 
     settings: epochs, batch_size, lr, seed, ingredients. train_set: (images, labels), uint8 and
-    int64 on device; own: as many more of the user's own, or None. loss_func: a mean over images of
-    (logits, targets), cross entropy by default. extras are train()'s keyword arguments scheduler
-    and gradients. Raises LeNetError if model.py's network does not fit the task.
+    int64 on device; own: as many more of the user's own, or None. extras are train()'s keyword
+    arguments scheduler and gradients. Raises LeNetError if model.py's network does not fit the
+    task.
     """
     ingredients = settings["ingredients"]
     on_cpu = torch.device(device).type == "cpu"
@@ -92,8 +92,8 @@ def prepare(settings, train_set, device, own=None, loss_func=None):
         n = min(size, 64 * n_chunks)
         few = utils.standardise(images[:n].float() / 255), targets[:n]
         gradients, im2col = fast_cpu.choose(
-            model, loss_func or nn.CrossEntropyLoss(), *few, n_chunks, "im2col" in ingredients,
-            in_bfloat16(ingredients, device))
+            model, nn.CrossEntropyLoss(), *few, n_chunks, "im2col" in ingredients,
+            "bfloat16" in ingredients and has_bfloat16())
         if n_chunks > 1 and gradients is not fast_cpu.autograd_gradients:
             train_loader = fast_cpu.Prefetch(train_loader)
         if "im2col" in ingredients and not im2col:
@@ -191,13 +191,8 @@ def make_schedule(optimizer, steps, warm_up=0.05):
     return LambdaLR(optimizer, lambda step: min((step + 1) / rise, max(steps - step, 0.1) / fall))
 
 
-def in_bfloat16(ingredients, device):
-    """Say whether to compute in bfloat16: if the recipe has it and the device is a CPU with
-    instructions for it.
-
-    AVX512_BF16 or AMX, that is; without them it would be slower. On a GPU this network is too small
-    for it to matter.
-    """
-    cpu = torch.cpu.get_capabilities() if torch.device(device).type == "cpu" else {}
-    has_it = bool(cpu.get("avx512_bf16") or cpu.get("amx_bf16"))
-    return "bfloat16" in ingredients and has_it
+def has_bfloat16():
+    """Say whether the CPU has instructions for bfloat16, AVX512_BF16 or AMX; without them it would
+    be slower. (On a GPU this network is too small for it to matter.)"""
+    cpu = torch.cpu.get_capabilities()
+    return bool(cpu.get("avx512_bf16") or cpu.get("amx_bf16"))

@@ -18,6 +18,7 @@ from training.fast_cpu import count_chunks
 from utils import LeNetError
 
 HEADER = "epoch  train loss  val loss  val accuracy  wrong        lr  seconds"
+BINS = 15  # of the calibration error
 
 
 def epoch_line(row, is_best):
@@ -96,16 +97,16 @@ def score(model, test_set, device):
             for name, images in rotated.items()}
 
 
-def expected_calibration_error(probabilities, labels, bins=15):
+def expected_calibration_error(probabilities, labels):
     """Return the mean gap between confidence and accuracy, 0..1 (Guo et al. 2017, equation 3).
 
-    Images are put into `bins` equal intervals of the largest probability; gaps are weighted by the
+    Images are put into BINS equal intervals of the largest probability; gaps are weighted by the
     images in them.
     """
     confidence, predictions = probabilities.max(1)
     right = (predictions == labels).float()
-    index = (confidence * bins).ceil().long().clamp(1, bins) - 1
-    gaps = torch.zeros(bins).index_add(0, index, right - confidence)
+    index = (confidence * BINS).ceil().long().clamp(1, BINS) - 1
+    gaps = torch.zeros(BINS).index_add(0, index, right - confidence)
     return (gaps.abs().sum() / len(labels)).item()
 
 
@@ -126,7 +127,7 @@ def print_scores(name, model, test_set, device, classes):
                   f"({(~of_class).sum().item():2d} of {len(of_class):,} wrong)")
     print(f"most confused: {', '.join(worst_pairs(labels, logits.argmax(1), classes)) or 'none'}")
     error = expected_calibration_error(probabilities, labels)
-    print(f"expected calibration error {percent(error)} (15 bins)")
+    print(f"expected calibration error {percent(error)} ({BINS} bins)")
 
 
 def worst_pairs(labels, predictions, classes, most=5):
