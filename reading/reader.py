@@ -140,7 +140,7 @@ def read_upright(see, full, invert):
         tall = height * max(closer.shape) / COARSE if small else 60
         found = yield from (read_around(best, closer, tall, invert) if small
                             else read_part(closer, None, tall, invert))
-        least = -1 if best is None else best.score + (-AS_GOOD if small else 0.1)
+        least = -1 if best is None else best.score + (-AS_GOOD if small else AS_GOOD)
         if found is None and best is None and full > CLOSER:
             continue
         if found is None or found.score <= least:

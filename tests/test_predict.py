@@ -553,6 +553,7 @@ def test_a_terminal_gets_a_progress_bar_and_a_pipe_does_not(folder, capsys, monk
 NAMES = [b"a\xff.png", b"$x^$.png", b"_.png", b"a\nb.png", "\u65e5\U0001f600.png".encode()]
 
 
+@pytest.mark.filterwarnings("ignore:Glyph")  # as utils.run_script() does
 @pytest.mark.parametrize("name", NAMES, ids=str)
 def test_a_picture_may_have_any_name(seven, tmp_path, network, capsys, name):
     """One that is not UTF-8, too, as old archives hold; nothing that was read is lost."""
