@@ -97,9 +97,11 @@ def single_predict(img_path, invert=None, model=None, save=None, show=False,
     Its figure is written to save, if given, shown in a window or notebook, if show, and returned,
     (digit, Figure), if return_figure; with explain, it shows every layer of the network. invert:
     True if the ink is darker than the paper, False if lighter, None to find out. Raises
-    PictureError, in one line, if there is no picture or no digit in it, ValueError if save is it.
+    PictureError, in one line, if there is no picture or no digit in it, ValueError if save is that
+    picture.
     """
-    if save and isinstance(img_path, (str, os.PathLike)) and would_read(str(img_path), Path(save)):
+    is_path = isinstance(img_path, (str, os.PathLike))
+    if save and is_path and would_read(os.fspath(img_path), Path(save)):
         raise ValueError(f"save: {save} is the picture to read; choose another name")
     model = load_model(model, checkpoint, device)
     image, reading = read_one(img_path, model, invert)
@@ -123,11 +125,11 @@ def multi_predict(n=50, seed=None, model=None, save=utils.ASSETS / "multi_predic
     """
     if not isinstance(n, Integral) or n not in range(1, arguments.MOST + 1):
         raise ValueError(f"n has to be in 1 .. {arguments.MOST}, got {n!r}")
-    if seed is not None and (not isinstance(seed, Integral) or seed not in range(2**63)):
+    if seed is not None and (not isinstance(seed, Integral) or not 0 <= seed < 2**63):
         raise ValueError(f"seed has to be in 0 .. 2**63 - 1, got {seed!r}")
     model = load_model(model, checkpoint, device)
     images, labels = data.load_mnist(False, data_dir)
-    generator = torch.Generator().manual_seed(seed) if seed is not None else None
+    generator = torch.Generator().manual_seed(int(seed)) if seed is not None else None
     pick = torch.randperm(len(labels), generator=generator)[:n]
     images, labels = images[pick], labels[pick]
     figure, n_wrong = readings.plot_random(images, labels, read_inputs(model, images))

@@ -177,16 +177,16 @@ def check_folder(folder, argument, make=False):
 
 
 def check_file(path, argument):
-    """Raise ValueError if no file can be written at path: it would replace a device, too, or what
-    is printed."""
-    check_folder(path.parent, argument)
-    if str(path) == "-" or os.path.exists(path) and not os.path.isfile(path):
-        what = "a folder" if os.path.isdir(path) else "no file, and a file is what is written"
-        raise ValueError(f"argument {argument}: {path} is {what}")
+    """Raise ValueError if no file can be written at path, or if path is a device or the file that
+    the output goes to."""
     for stream in (1, 2):
         with contextlib.suppress(OSError):  # there is no such file yet, or the stream is closed
             if os.path.samestat(os.stat(path), os.fstat(stream)):
                 raise ValueError(f"argument {argument}: {path} is what the output goes to")
+    check_folder(path.parent, argument)
+    if str(path) == "-" or os.path.exists(path) and not os.path.isfile(path):
+        what = "a folder" if os.path.isdir(path) else "no file, and a file is what is written"
+        raise ValueError(f"argument {argument}: {path} is {what}")
     target = Path(os.path.realpath(path))
     if target.parent != path.parent.resolve():  # a link
         check_folder(target.parent, argument)

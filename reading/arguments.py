@@ -16,7 +16,8 @@ def add_to(parser, number):
     """Add predict.py's arguments to an ArgumentParser; number: utils.number."""
     add = parser.add_argument_group("what to do").add_argument
     add("images", nargs="*", default=[], metavar="IMAGE",
-        help="read pictures, folders, or - (one on standard input); or one .csv table")
+        help="read pictures, folders, or - (one on standard input); or one .csv table; after -- "
+             "a name may begin with -")
     add("--draw", action="store_true", help="open a window to draw in")
     add("--multi", type=number(int, 1, MOST), nargs="?", const=50, metavar="N",
         help="read N (50) random digits of MNIST's test set")
@@ -28,7 +29,7 @@ def add_to(parser, number):
     add("--single", action="store_true", help="one digit; of several, the most prominent")
     add("--seed", type=number(int, 0, 2**32 - 1), help="of --multi's random digits")
     add("--checkpoint", type=Path, metavar="FILE",
-        help="the weights (the shipped ones, or your last run's if no worse, or of --mine)")
+        help="the weights (the shipped ones; your last run's, if no worse or trained with --mine)")
     add("--device", default="auto", help="auto, cpu, cuda, mps, ... (auto)")
     add = parser.add_argument_group("what to make of it").add_argument
     add("--json", action="store_true", help="print JSON Lines; see below")
@@ -42,6 +43,7 @@ def add_to(parser, number):
 
 def parse(parser, argv):
     """Return argv parsed. Pictures may stand among options; all after -- are pictures."""
+    argv = list(argv)
     end = argv.index("--") if "--" in argv else len(argv)
     args, more = parser.parse_known_args(argv[:end])
     if unknown := [word for word in more if word.startswith("-") and word != "-"]:

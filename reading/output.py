@@ -85,7 +85,7 @@ def read_table(path, rows=2000):
     try:
         with open(path, encoding="utf-8-sig") as file:  # as Excel writes it, too
             first, n = file.readline(), 1
-            if re.search("[^\\W\\d]", first.partition(",")[0]):  # a letter or _
+            if re.search("[^\\W\\deE]", first.partition(",")[0]):  # a letter, but of 1e+02, or _
                 first, n = file.readline(), 2
             if not first:
                 raise PictureError("there are no images in it")

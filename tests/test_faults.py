@@ -198,6 +198,16 @@ def test_a_state_of_another_version_is_refused(interrupted, capsys):
     assert "does not fit this version" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("key", ["threads", "seed", "ingredients", "batch_size"])
+def test_a_state_without_a_setting_is_refused(interrupted, capsys, key):
+    state = checkpoints.read_file(interrupted / "net.last.pth")
+    del state["settings"][key]
+    checkpoints.save_file(interrupted / "net.last.pth", state)
+    assert train.main(arguments(interrupted, "--resume")) == 1
+    err = capsys.readouterr().err
+    assert "is not the state of a run" in err and err.count("\n") == 1
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("die_at, epochs", [(3, 1), (8, 3)])
 def test_killed_for_real(straight, start, checkpoint, tmp_path, die_at, epochs):

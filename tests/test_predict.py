@@ -234,6 +234,7 @@ def test_multi_predict_counts_its_errors(tmp_path):
         (lambda: predict.multi_predict("all", save=None), "got 'all'"),
         (lambda: predict.multi_predict(2.0, save=None), "got 2.0"),
         (lambda: predict.multi_predict(2, seed=1.5, save=None), "seed has to be .* got 1.5"),
+        (lambda: predict.multi_predict(2, seed=np.int64(-1), save=None), "seed has to be"),
         (lambda: predict.multi_predict(2, seed=2**64, save=None), "seed has to be"),
         (lambda: predict.single_predict("x.png", save="./x.png"), "x.png is the picture to read"),
         (lambda: utils.pick_device(None), "device None is not available"),
@@ -251,6 +252,7 @@ def test_a_wrong_call_in_python_is_a_valueerror_of_one_line(call, complaint):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no pipe with a name")
 def test_nothing_but_a_file_is_replaced(seven, model, tmp_path):
     pipe, folder = tmp_path / "pipe.png", tmp_path / "folder.png"
     os.mkfifo(pipe)
@@ -488,10 +490,11 @@ def test_a_table_of_images_becomes_a_table_of_labels(model, network, tmp_path, c
         ("", "no images"),
         ("pixel0,pixel1\n", "no images"),
         ("\n\n", "no images"),
+        (",".join(["0.000e+00"] * 784), "line 1: 784 numbers"),
         ("pixel0,pixel1\n \n", "no images"),
         (",".join(["7"] * 785), "leave out the labels"),
     ],
-    ids="columns 256 99999 nan letters ragged 1.5 bytes missing empty header blank both labels".split(),
+    ids="columns 256 99999 nan letters ragged 1.5 bytes missing empty header blank e both labels".split(),
 )
 def test_a_table_of_anything_else_is_one_line(tmp_path, capsys, content, complaint):
     if content is not None:
@@ -558,8 +561,11 @@ NAMES = [b"a\xff.png", b"$x^$.png", b"_.png", b"a\nb.png", "\u65e5\U0001f600.png
 def test_a_picture_may_have_any_name(seven, tmp_path, network, capsys, name):
     """One that is not UTF-8, too, as old archives hold; nothing that was read is lost."""
     path = tmp_path / os.fsdecode(name)
-    with open(path, "wb") as file:
-        seven.save(file, "PNG")
+    try:
+        with open(path, "wb") as file:
+            seven.save(file, "PNG")
+    except OSError:
+        pytest.skip("this file system has no such names")
     shutil.copy(path, tmp_path / "other.png")
     tables = ["--csv", str(tmp_path / "all.csv"), "--save", str(tmp_path / "all.pdf")]
     for more in tables, ["--json"], ["--save", str(tmp_path / "one.pdf")]:
@@ -576,13 +582,13 @@ def test_a_name_that_no_font_has_is_no_warning(seven, tmp_path, run):
     for name in names:
         seven.save(name)
     done = run("predict.py", *names, "--save", tmp_path / "figure.png")
-    assert done.returncode == 0 and done.stderr == ""
+    assert done.returncode == 0 and "Glyph" not in done.stderr
 
 
 @pytest.mark.parametrize("option", ["--csv", "--save"])
 def test_what_is_printed_is_not_replaced(seven, tmp_path, option):
     seven.save(tmp_path / "seven.png")
-    for path in "/dev/stdout", "log.png":
+    for path in ["log.png"] + ["/dev/stdout"] * os.path.exists("/dev/stdout"):
         (tmp_path / "log.png").write_text("precious\n")
         with open(tmp_path / "log.png", "a") as log:
             command = [sys.executable, utils.ROOT / "predict.py", "seven.png", option, path]

@@ -106,7 +106,7 @@ def test_too_few_to_hold_any_out_is_one_line(tmp_path, folder, capsys):
         path.unlink()
     where = ["--data-dir", str(tmp_path), "--checkpoint", str(tmp_path / "net.pth")]
     assert train.main(["--data", str(folder), "--epochs", "1", *where]) == 1
-    assert capsys.readouterr().err.endswith("is held out, so some class needs two\n")
+    assert capsys.readouterr().err.endswith("none is left to train on; more are needed\n")
 
 
 def test_the_test_set_alone_can_be_scored(tmp_path, monkeypatch, capsys):

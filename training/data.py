@@ -124,7 +124,8 @@ def load_data(data_dir, device, limit=None, name="mnist"):
     training images only; name: of a data set as class_names() takes it."""
     train_set, valid_set = split_validation(*load_set(name, True, data_dir))
     if not len(train_set[1]):
-        raise LeNetError(f"{name}: a picture of each class is held out, so some class needs two")
+        raise LeNetError(f"{name}: one picture of each class is kept for validation, and none is "
+                         "left to train on; more are needed")
     train_set = [tensor[:limit] for tensor in train_set]
     test_set = load_set(name, False, data_dir)
     return [tuple(tensor.to(device) for tensor in part)

@@ -2,7 +2,8 @@
 
     LeNet5.pth             the network of the last completed run
     LeNet5.history.csv     its epochs
-    LeNet5.previous.pth    the best of the networks of one model.py that such runs have replaced
+    LeNet5.previous.pth    the best of the networks of one model.py and data set that such runs
+                           have replaced
     LeNet5.other.pth       the last one that was replaced by a network of another model.py, or data
                            set, with which it can't be compared
     LeNet5.last.pth        the state of the last run after its last epoch, to resume from; it is
@@ -241,4 +242,5 @@ def read_run(place):
         return report, history
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         reason = getattr(error, "strerror", None) or error
+        reason = f"it has no {error}" if isinstance(error, KeyError) else reason
         raise LeNetError(f"{place} is not the folder of a run: {reason}") from error

@@ -164,9 +164,11 @@ def load_state(checkpoint):
     if not os.path.lexists(path):
         raise LeNetError(f"{path}: there is no run to resume; start one without --resume")
     state = read_file(path)
+    needed = {"recipe", "epochs", "batch_size", "lr", "seed", "limit", "ingredients", "threads"}
     wanted = {"settings": dict, "history": list, "weights": dict, "model": dict, "optimizer": dict}
     if not isinstance(state, dict) or any(not isinstance(state.get(key), kind)
-                                          for key, kind in wanted.items()):
+                                          for key, kind in wanted.items()) or (
+            needed - state["settings"].keys()):
         raise LeNetError(f"{path} is not the state of a run; delete it and start a new run")
     load_checkpoint(path)  # of model.py's network?
     return state
