@@ -536,6 +536,7 @@ def test_a_picture_is_read_or_refused_in_one_line_however_little_memory_is_left(
     seven, tmp_path, run, monkeypatch, suffix
 ):
     monkeypatch.setenv("MALLOC_ARENA_MAX", "1")  # each thread's would have some in reserve
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # a fork of one with OpenMP's threads may wait forever
     small, large = tmp_path / "small.png", tmp_path / f"large.{suffix}"
     seven.save(small)
     seven.resize((4000, 3000)).save(large)
