@@ -14,9 +14,15 @@ from utils import LeNetError
 
 def save_figure(figure, path):
     """Write figure to path (its suffix says the format). Raises LeNetError if that fails."""
-    path, buffer = Path(path), io.BytesIO()
-    figure.savefig(buffer, format=find_format(path), dpi=100)
-    utils.write_atomically(path, buffer.getbuffer())
+    path = Path(path)
+    utils.write_atomically(path, render(figure, find_format(path)))
+
+
+def render(figure, kind):
+    """Return figure as a picture file, bytes, of that format."""
+    file = io.BytesIO()
+    figure.savefig(file, format=kind, dpi=100)
+    return file.getvalue()
 
 
 def find_format(path):
@@ -75,9 +81,7 @@ def show_in_notebook(figure):
     """Show figure below the cell of a notebook that is running."""
     from IPython.display import Image, display
 
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=100)
-    display(Image(file.getvalue()))
+    display(Image(render(figure, "png")))
 
 
 def _give_to_pyplot(figure):

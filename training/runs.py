@@ -166,9 +166,9 @@ def load_state(checkpoint):
     state = read_file(path)
     needed = {"recipe", "epochs", "batch_size", "lr", "seed", "limit", "ingredients", "threads"}
     wanted = {"settings": dict, "history": list, "weights": dict, "model": dict, "optimizer": dict}
-    if not isinstance(state, dict) or any(not isinstance(state.get(key), kind)
-                                          for key, kind in wanted.items()) or (
-            needed - state["settings"].keys()):
+    is_state = isinstance(state, dict) and all(isinstance(state.get(key), kind)
+                                               for key, kind in wanted.items())
+    if not is_state or not needed <= state["settings"].keys():
         raise LeNetError(f"{path} is not the state of a run; delete it and start a new run")
     load_checkpoint(path)  # of model.py's network?
     return state
